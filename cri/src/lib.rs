@@ -1,0 +1,1 @@
+//! The CRI door: runtime.v1 over gRPC. Translates, decides nothing.

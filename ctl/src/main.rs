@@ -1,0 +1,3 @@
+//! gantry: the docker-style client for people. Talks only REST.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! gantryd: reads the configuration, recovers, serves both doors.
+
+fn main() {}

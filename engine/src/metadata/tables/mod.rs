@@ -1,0 +1,3 @@
+//! One file for each table: typed reads and writes, nothing else.
+
+pub mod setting;

@@ -1,0 +1,1 @@
+//! The kernel, typed: mounts, namespaces, cgroups, netlink, nftables, pidfds. No policy, no tokio.

@@ -1,0 +1,3 @@
+//! cargo xtask: tidy and the other checks a developer runs.
+
+fn main() {}

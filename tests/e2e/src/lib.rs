@@ -1,0 +1,1 @@
+//! End-to-end tests through both doors, with real clients and a real registry.

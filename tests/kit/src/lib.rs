@@ -1,0 +1,1 @@
+//! Fakes, builders and the leak census for tests.
