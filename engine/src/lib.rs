@@ -2,8 +2,16 @@
 //!
 //! It decides everything and knows no door: no gRPC, HTTP, CRI or Docker type appears here.
 
+pub mod config;
+pub mod container;
+pub mod engine;
 pub mod error;
+pub mod event;
 pub mod id;
 pub mod metadata;
+pub mod sandbox;
+pub mod spec;
 
+pub use config::EngineConfig;
+pub use engine::{ContainerHandle, CreatedContainer, Engine, EngineInfo, EventReceiver, ExecHandle, SandboxHandle};
 pub use error::{Error, ErrorKind, Result};

@@ -1,0 +1,181 @@
+//! Every path, limit and deadline of the engine, typed. There are no defaults hidden elsewhere.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The engine's configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EngineConfig {
+    /// Durable state.
+    pub root: PathBuf,
+    /// Bundles, sockets and exit records: lost at reboot, rightly.
+    pub run: PathBuf,
+    /// The shim binary.
+    pub shim: PathBuf,
+    /// cgroupfs or systemd.
+    pub cgroup_driver: CgroupDriver,
+    /// Parent of docker containers' cgroups and of sandboxes without one: `/gantry` or `system.slice`.
+    pub cgroup_parent: String,
+    /// Name of the runtime handler used when none is asked for.
+    pub default_runtime: String,
+    /// Runtime handlers by name.
+    pub runtimes: BTreeMap<String, RuntimeConfig>,
+    /// Images.
+    pub images: ImagesConfig,
+    /// Networks.
+    pub network: NetworkConfig,
+    /// Limits and deadlines.
+    pub limits: Limits,
+}
+
+/// Who makes cgroups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CgroupDriver {
+    /// The engine writes to the file system.
+    #[default]
+    Cgroupfs,
+    /// systemd makes scopes.
+    Systemd,
+}
+
+/// A runtime handler.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum RuntimeConfig {
+    /// The shim's own runtime.
+    Builtin,
+    /// An OCI runtime such as runc or crun, run by our shim.
+    Oci {
+        /// Its path.
+        path: PathBuf,
+    },
+    /// Another containerd shim v2 binary.
+    Shim {
+        /// Its path.
+        path: PathBuf,
+    },
+}
+
+/// Images and registries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ImagesConfig {
+    /// Directory with `<registry>/hosts.toml`.
+    pub hosts_dir: PathBuf,
+    /// Mirrors of docker.io, tried first.
+    pub registry_mirrors: Vec<String>,
+    /// Registries (host[:port]) that may be spoken to over plain HTTP or with an unknown certificate. Loopback always may.
+    pub insecure_registries: Vec<String>,
+    /// Layers downloaded at once, over all pulls.
+    pub downloads_max: usize,
+    /// Layers unpacked at once, over all pulls.
+    pub unpacks_max: usize,
+    /// An archive that is loaded at the first start and pinned; empty = none.
+    pub embedded_image: PathBuf,
+}
+
+impl Default for ImagesConfig {
+    fn default() -> Self {
+        Self {
+            hosts_dir: "/etc/gantry/certs.d".into(),
+            registry_mirrors: Vec::new(),
+            insecure_registries: Vec::new(),
+            downloads_max: 3,
+            unpacks_max: 4,
+            embedded_image: PathBuf::new(),
+        }
+    }
+}
+
+/// Networks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NetworkConfig {
+    /// Interface of the default bridge.
+    pub bridge_name: String,
+    /// Subnet of the default bridge; empty = the first of `pools` that no host route uses.
+    pub bridge_subnet: String,
+    /// `base/size` pools that networks without a subnet take theirs from: `172.17.0.0/12/16` = /16 pieces of a /12.
+    pub pools: Vec<String>,
+    /// Our nftables table.
+    pub table: String,
+    /// Prepared network namespaces kept at hand.
+    pub netns_pool: usize,
+    /// CNI configuration; when it holds none, pods use the built-in bridge.
+    pub cni_conf_dir: PathBuf,
+    /// CNI plugins.
+    pub cni_bin_dirs: Vec<PathBuf>,
+}
+
+impl Default for NetworkConfig {
+    fn default() -> Self {
+        Self {
+            bridge_name: "gantry0".into(),
+            bridge_subnet: String::new(),
+            pools: [
+                "172.17.0.0/16/16",
+                "172.18.0.0/16/16",
+                "172.19.0.0/16/16",
+                "172.20.0.0/14/16",
+                "172.24.0.0/14/16",
+                "172.28.0.0/14/16",
+                "192.168.0.0/16/20",
+            ]
+            .map(String::from)
+            .to_vec(),
+            table: "gantry".into(),
+            netns_pool: 4,
+            cni_conf_dir: "/etc/cni/net.d".into(),
+            cni_bin_dirs: vec!["/opt/cni/bin".into(), "/usr/lib/cni".into()],
+        }
+    }
+}
+
+/// Limits and deadlines. Durations are written in TOML as milliseconds, sizes as bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// For a shim to answer its first call.
+    pub shim_start_ms_max: u64,
+    /// For any call to a shim that has no longer deadline of its own.
+    pub shim_call_ms_max: u64,
+    /// Calls waiting in one object's mailbox.
+    pub mailbox_len_max: usize,
+    /// Events kept for replay.
+    pub events_kept_max: usize,
+    /// Bytes of each output stream that ExecSync keeps (CRI: 16 MiB).
+    pub exec_sync_bytes_max: usize,
+    /// Time that an exec's record is kept after its end.
+    pub exec_kept_ms: u64,
+    /// Time that a stopped container's grace may last at most.
+    pub stop_grace_ms_max: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            shim_start_ms_max: 10_000,
+            shim_call_ms_max: 30_000,
+            mailbox_len_max: 64,
+            events_kept_max: 4096,
+            exec_sync_bytes_max: 16 << 20,
+            exec_kept_ms: 300_000,
+            stop_grace_ms_max: 24 * 3600 * 1000,
+        }
+    }
+}
+
+impl Limits {
+    /// `shim_start_ms_max` as a duration.
+    pub fn shim_start(&self) -> Duration {
+        Duration::from_millis(self.shim_start_ms_max)
+    }
+    /// `shim_call_ms_max` as a duration.
+    pub fn shim_call(&self) -> Duration {
+        Duration::from_millis(self.shim_call_ms_max)
+    }
+}
