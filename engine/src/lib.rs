@@ -11,6 +11,8 @@ pub mod id;
 pub mod metadata;
 pub mod sandbox;
 pub mod spec;
+pub mod network;
+pub mod volume;
 
 pub use config::EngineConfig;
 pub use engine::{ContainerHandle, CreatedContainer, Engine, EngineInfo, EventReceiver, ExecHandle, SandboxHandle};

@@ -1,0 +1,29 @@
+//! Networks: where a sandbox's traffic goes.
+//!
+//! ```text
+//! spec.rs      what is asked: NetworkSpec, EndpointSpec, PortMapping
+//! view.rs      what is answered: NetworkView, Attachment, EndpointView, PublishedPort
+//! record.rs    what is stored
+//! ipam.rs      PURE: which subnet, which address
+//! firewall.rs  PURE: which rules; rendered as text for people and tests, encoded for the kernel by `sys::nftables`
+//! bridge.rs    links, addresses and routes of one endpoint
+//! ports.rs     reservations of host ports; proxy.rs serves the loopback side of them
+//! netns.rs     prepared network namespaces
+//! watch.rs     puts our table back when another program removes or changes it
+//! ```
+//!
+//! Invariants: an address has its row before it is on a link; every change of rules is one atomic batch; no process
+//! exists per port; nothing is bind-mounted; only the table named in [`NetworkConfig`] is ever touched. Networks never
+//! change by themselves: one lock orders the changes, and readers use published snapshots.
+
+mod config;
+mod networks;
+mod record;
+mod spec;
+mod view;
+
+pub use config::{AddressPool, NetworkConfig};
+pub use networks::{Netns, Networks};
+pub use record::{EndpointRecord, NetworkRecord};
+pub use spec::{EndpointSpec, IpamPool, NetworkSpec, PortMapping, Protocol};
+pub use view::{Attachment, DnsView, EndpointView, NetworkView, PublishedPort};
