@@ -145,6 +145,9 @@ impl<'de> Deserialize<'de> for Digest {
 /// An image's id: the digest of its configuration.
 pub type ImageId = Digest;
 
+/// A layer's id: the digest of its uncompressed tar (the `diff_id` of the OCI image-spec).
+pub type LayerId = Digest;
+
 /// Which door made an object. One door cannot remove what the other owns unless forced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -4,14 +4,19 @@
 
 pub mod config;
 pub mod container;
+pub mod content;
 pub mod engine;
 pub mod error;
 pub mod event;
+pub mod gc;
 pub mod id;
+pub mod image;
+pub mod lease;
 pub mod metadata;
-pub mod sandbox;
-pub mod spec;
 pub mod network;
+pub mod sandbox;
+pub mod snapshot;
+pub mod spec;
 pub mod volume;
 
 pub use config::EngineConfig;
