@@ -1,1 +1,3 @@
 //! The kernel, typed: mounts, namespaces, cgroups, netlink, nftables, pidfds. No policy, no tokio.
+
+pub mod rooted;
