@@ -1,0 +1,1 @@
+//! Reading and writing the kernel's one-value files.
