@@ -13,6 +13,7 @@ pub mod id;
 pub mod image;
 pub mod lease;
 pub mod metadata;
+pub mod names;
 pub mod network;
 pub mod sandbox;
 pub mod snapshot;

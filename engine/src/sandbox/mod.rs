@@ -5,6 +5,8 @@
 //! (none) ─► Creating ─► Ready ─► Stopping ─► NotReady ─► Removing ─► (none)
 //! ```
 
+pub mod etc_files;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 

@@ -4,6 +4,17 @@
 //! Everything here is plain data that is stored in the object's record. A `None` or an empty collection means "not
 //! asked": the image's or the engine's default holds.
 
+pub mod build;
+pub mod capabilities;
+pub mod devices;
+pub mod env;
+pub mod facts;
+pub mod mounts;
+mod namespaces;
+pub mod resources;
+pub mod user;
+pub mod validate;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

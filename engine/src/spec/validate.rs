@@ -1,0 +1,240 @@
+//! Everything that can be refused before the first effect.
+
+use std::collections::BTreeSet;
+
+use crate::error::{Error, Result};
+use crate::spec::facts::HostFacts;
+use crate::spec::{
+    ContainerSpec, NamespaceMode, NetworkMode, Resources, RestartPolicy, SandboxChoice, SandboxSpec, capabilities,
+    devices, mounts,
+};
+
+/// docker's least memory limit: 6 MiB.
+const MEMORY_BYTES_MIN: i64 = 6 << 20;
+/// Characters of a name at most.
+const NAME_LEN_MAX: usize = 255;
+/// Sysctl prefixes that belong to the IPC namespace.
+const IPC_SYSCTLS: [&str; 8] = [
+    "kernel.msgmax",
+    "kernel.msgmnb",
+    "kernel.msgmni",
+    "kernel.sem",
+    "kernel.shmall",
+    "kernel.shmmax",
+    "kernel.shmmni",
+    "kernel.shm_rmid_forced",
+];
+
+/// Checks a container.
+///
+/// # Errors
+/// `InvalidArgument` (or `NotImplemented` for what this kernel lacks) naming the field.
+pub fn container(spec: &ContainerSpec, host: &HostFacts) -> Result<()> {
+    name(&spec.name)?;
+    resources(&spec.resources)?;
+    capabilities::wanted(&spec.security, host.capabilities)?;
+    capabilities::ambient(&spec.security)?;
+    let mut targets = BTreeSet::new();
+    for mount in &spec.mounts {
+        if !targets.insert(mounts::clean_target(&mount.target)?) {
+            return Err(Error::invalid(format!("Duplicate mount point: {}", mount.target)));
+        }
+        if mount.recursive_readonly && !mount.readonly {
+            return Err(Error::invalid(format!("mount {}: recursive read-only needs read-only", mount.target)));
+        }
+    }
+    for rule in &spec.device_cgroup_rules {
+        devices::parse_rule(rule)?;
+    }
+    if spec.auto_remove && spec.restart != RestartPolicy::No {
+        return Err(Error::invalid("can't create 'AutoRemove' container with restart policy"));
+    }
+    let profile = spec.security.apparmor.as_str();
+    if !host.apparmor && !matches!(profile, "" | "unconfined" | "runtime/default") {
+        return Err(Error::not_implemented(format!("apparmor profile {profile:?}: this kernel has no AppArmor")));
+    }
+    if let SandboxChoice::Own(own) = &spec.sandbox {
+        sandbox(own)?;
+    }
+    Ok(())
+}
+
+/// Checks a sandbox.
+///
+/// # Errors
+/// `InvalidArgument` naming the field.
+pub fn sandbox(spec: &SandboxSpec) -> Result<()> {
+    hostname(&spec.hostname)?;
+    for (key, value) in &spec.sysctls {
+        sysctl(key, value, spec)?;
+    }
+    if matches!(spec.network, NetworkMode::Container(_)) {
+        if !spec.ports.is_empty() {
+            return Err(Error::invalid("conflicting options: port publishing and the container type network mode"));
+        }
+        if !spec.hostname.is_empty() {
+            return Err(Error::invalid("conflicting options: hostname and the network mode"));
+        }
+    }
+    for text in spec.dns.servers.iter().chain(&spec.dns.searches).chain(&spec.dns.options) {
+        if text.bytes().any(|b| b < b' ') {
+            return Err(Error::invalid(format!("dns: {text:?} contains a control character")));
+        }
+    }
+    for server in &spec.dns.servers {
+        if server.parse::<std::net::IpAddr>().is_err() {
+            return Err(Error::invalid(format!("dns: {server:?} is not an IP address")));
+        }
+    }
+    resources(&spec.resources)
+}
+
+/// A name that docker accepts: `[a-zA-Z0-9][a-zA-Z0-9_.-]+`; empty = the engine makes one.
+///
+/// # Errors
+/// `InvalidArgument` with docker's words.
+pub fn name(name: &str) -> Result<()> {
+    if name.is_empty() {
+        return Ok(());
+    }
+    let mut bytes = name.bytes();
+    let first = bytes.next().is_some_and(|b| b.is_ascii_alphanumeric());
+    let rest = bytes.all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
+    if first && rest && (2..=NAME_LEN_MAX).contains(&name.len()) {
+        Ok(())
+    } else {
+        Err(Error::invalid(format!("Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")))
+    }
+}
+
+/// A hostname of RFC 1123 form, 63 characters at most; empty = the engine's choice.
+///
+/// # Errors
+/// `InvalidArgument`.
+pub fn hostname(hostname: &str) -> Result<()> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+    if hostname.len() > 64 || hostname.starts_with('-') || !hostname.bytes().all(allowed) {
+        return Err(Error::invalid(format!("invalid hostname: {hostname:?}")));
+    }
+    Ok(())
+}
+
+/// Only sysctls that a namespace of the sandbox holds, with plain values (CVE-2022-0811, CVE-2022-0532).
+fn sysctl(key: &str, value: &str, spec: &SandboxSpec) -> Result<()> {
+    let refuse = |why: &str| Error::invalid(format!("sysctl {key:?}: {why}"));
+    let dotted = key.replace('/', ".");
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    if dotted.is_empty() || !dotted.bytes().all(plain) || dotted.contains("..") {
+        return Err(refuse("not the name of a sysctl"));
+    }
+    if value.bytes().any(|b| (b < b' ' && b != b'\t') || b == 0x7f) {
+        return Err(refuse("its value contains a control character"));
+    }
+    let host_network = spec.network == NetworkMode::Host;
+    if dotted.starts_with("net.") {
+        return if host_network { Err(refuse("not allowed in host network namespace")) } else { Ok(()) };
+    }
+    if IPC_SYSCTLS.contains(&dotted.as_str()) || dotted.starts_with("fs.mqueue.") {
+        let host = spec.ipc == NamespaceMode::Host;
+        return if host { Err(refuse("not allowed in host ipc namespace")) } else { Ok(()) };
+    }
+    if matches!(dotted.as_str(), "kernel.domainname" | "kernel.hostname") {
+        let host = spec.uts == NamespaceMode::Host;
+        return if host { Err(refuse("not allowed in host uts namespace")) } else { Ok(()) };
+    }
+    Err(refuse("is not in a separate kernel namespace"))
+}
+
+/// Checks limits.
+///
+/// # Errors
+/// `InvalidArgument` naming the field.
+pub fn resources(asked: &Resources) -> Result<()> {
+    let refuse = |message: String| Err(Error::invalid(message));
+    let memory = asked.memory_bytes.unwrap_or(0);
+    if memory != 0 && (0..MEMORY_BYTES_MIN).contains(&memory) {
+        return refuse(format!("Minimum memory limit allowed is 6MB, not {memory} bytes"));
+    }
+    if let Some(swap) = asked.memory_swap_bytes.filter(|swap| *swap > 0) {
+        if memory <= 0 {
+            return refuse("You should always set the Memory limit when using Memoryswap limit, see usage".into());
+        }
+        if swap < memory {
+            return refuse("Minimum memoryswap limit should be larger than memory limit, see usage".into());
+        }
+    }
+    if let Some(reservation) = asked.memory_reservation_bytes.filter(|r| *r > 0)
+        && memory > 0
+        && reservation > memory
+    {
+        return refuse("Minimum memory limit can not be less than memory reservation limit, see usage".into());
+    }
+    if let Some(swappiness) = asked.memory_swappiness.filter(|s| *s > 100) {
+        return refuse(format!("Invalid value: {swappiness}, valid memory swappiness range is 0-100"));
+    }
+    if let Some(period) = asked.cpu_period_us.filter(|p| *p != 0 && !(1_000..=1_000_000).contains(p)) {
+        return refuse(format!(
+            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000): {period}"
+        ));
+    }
+    if let Some(quota) = asked.cpu_quota_us.filter(|q| *q > 0 && *q < 1_000) {
+        return refuse(format!("CPU cfs quota can not be less than 1ms (i.e. 1000): {quota}"));
+    }
+    if let Some(weight) = asked.blkio_weight.filter(|w| *w != 0 && !(10..=1000).contains(w)) {
+        return refuse(format!("range of blkio weight is from 10 to 1000: {weight}"));
+    }
+    if let Some(adjustment) = asked.oom_score_adj.filter(|a| !(-1000..=1000).contains(a)) {
+        return refuse(format!("Invalid value {adjustment}, range for oom score adj is [-1000, 1000]"));
+    }
+    for (field, list) in [("CPUs", &asked.cpuset_cpus), ("memory nodes", &asked.cpuset_mems)] {
+        if !is_list(list) {
+            return refuse(format!("Invalid value {list} for cpuset {field}"));
+        }
+    }
+    for key in asked.unified.keys() {
+        if key.contains('/') || !key.contains('.') {
+            return refuse(format!("unified: {key:?} is not the name of a cgroup v2 file"));
+        }
+    }
+    Ok(())
+}
+
+/// `0-3,5`; empty is allowed.
+fn is_list(text: &str) -> bool {
+    let number = |n: &str| !n.is_empty() && n.len() <= 5 && n.bytes().all(|b| b.is_ascii_digit());
+    text.is_empty()
+        || text.split(',').all(|piece| match piece.split_once('-') {
+            Some((first, last)) => number(first) && number(last),
+            None => number(piece),
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        for good in ["", "ab", "a_b.c-d", "0x"] {
+            assert!(name(good).is_ok(), "{good}");
+        }
+        for bad in ["a", "/a", "-ab", "a b", "a/b", "ä1", &"x".repeat(256)] {
+            assert!(name(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn limits_name_their_field() {
+        let says = |resources: Resources, words: &str| {
+            let error = super::resources(&resources).unwrap_err();
+            assert!(error.message().contains(words), "{error}");
+        };
+        says(Resources { memory_bytes: Some(4096), ..Default::default() }, "Minimum memory limit");
+        says(Resources { memory_swap_bytes: Some(1), ..Default::default() }, "always set the Memory limit");
+        says(Resources { memory_swappiness: Some(101), ..Default::default() }, "swappiness");
+        says(Resources { cpu_period_us: Some(1), ..Default::default() }, "cfs period");
+        says(Resources { blkio_weight: Some(5), ..Default::default() }, "blkio weight");
+        says(Resources { cpuset_cpus: "0-".into(), ..Default::default() }, "CPUs");
+        says(Resources { oom_score_adj: Some(2000), ..Default::default() }, "oom score adj");
+    }
+}
