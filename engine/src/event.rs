@@ -98,7 +98,8 @@ impl EventBus {
     /// # Errors
     /// `Internal` when the database cannot be read.
     pub fn open(store: Store, kept_max: usize) -> Result<Self> {
-        let kept: VecDeque<Arc<Event>> = store.read(|c| table::newest(c, kept_max))?.into_iter().map(Arc::new).collect();
+        let kept: VecDeque<Arc<Event>> =
+            store.read(|c| table::newest(c, kept_max))?.into_iter().map(Arc::new).collect();
         let next_seq = kept.back().map_or(1, |event| event.seq + 1);
         let (followers, _) = broadcast::channel(FOLLOWER_LAG_MAX);
         let shared = Shared { store, kept_max, ring: Mutex::new(Ring { next_seq, kept }), followers };

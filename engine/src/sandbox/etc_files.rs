@@ -105,7 +105,10 @@ mod tests {
 
     #[test]
     fn hosts_names_itself_and_extras() {
-        let extra = [extra_host("db:[fd00::1]", None).unwrap(), extra_host("gw:host-gateway", Some([10, 0, 0, 1].into())).unwrap()];
+        let extra = [
+            extra_host("db:[fd00::1]", None).unwrap(),
+            extra_host("gw:host-gateway", Some([10, 0, 0, 1].into())).unwrap(),
+        ];
         let text = hosts("web", "example", &[[10, 0, 0, 7].into()], &extra);
         assert!(text.ends_with("fd00::1\tdb\n10.0.0.1\tgw\n10.0.0.7\tweb.example web\n"), "{text}");
         for wrong in ["", "x", ":1.2.3.4", "a b:1.2.3.4", "a:nope", "a\n:1.1.1.1", "g:host-gateway"] {

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use oci_spec::runtime::{
     Capabilities, Capability, Linux, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxIdMapping, LinuxIdMappingBuilder,
-    PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
+    PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder,
+    UserBuilder,
 };
 
 use crate::container::ResolvedProcess;
@@ -129,7 +130,8 @@ fn rlimits(spec: &ContainerSpec) -> Result<Vec<PosixRlimit>> {
             return Err(Error::invalid(format!("ulimit {name}: soft limit {soft} is above hard limit {hard}")));
         }
         let text = serde_json::Value::String(format!("RLIMIT_{}", name.to_ascii_uppercase()));
-        let kind: PosixRlimitType = serde_json::from_value(text).map_err(|_| Error::invalid(format!("invalid ulimit type: {name}")))?;
+        let kind: PosixRlimitType =
+            serde_json::from_value(text).map_err(|_| Error::invalid(format!("invalid ulimit type: {name}")))?;
         built(PosixRlimitBuilder::default().typ(kind).soft(*soft).hard(*hard).build())
     });
     limits.collect()
@@ -212,4 +214,151 @@ fn readonly_paths(security: &SecuritySpec) -> Vec<String> {
 /// A builder can only fail on a field that was not set: a fault of ours, not of the request.
 pub(super) fn built<T>(result: Result<T, oci_spec::OciSpecError>) -> Result<T> {
     result.map_err(|error| Error::internal("build the runtime spec").with_source(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{Owner, SandboxId};
+    use crate::spec::facts::{ImageFacts, UserFacts};
+    use crate::spec::{LogSpec, Propagation, Resources, RestartPolicy, SandboxChoice, env};
+
+    fn asked() -> ContainerSpec {
+        ContainerSpec {
+            owner: Owner::Docker,
+            name: "web".into(),
+            image: "busybox".into(),
+            image_display: String::new(),
+            platform: String::new(),
+            labels: Default::default(),
+            annotations: Default::default(),
+            sandbox: SandboxChoice::Pod(SandboxId::random()),
+            process: Default::default(),
+            namespaces: Default::default(),
+            mounts: Vec::new(),
+            image_volumes: true,
+            resources: Resources::default(),
+            security: SecuritySpec::default(),
+            devices: Vec::new(),
+            cdi_devices: Vec::new(),
+            device_cgroup_rules: Vec::new(),
+            log: LogSpec::None,
+            init: false,
+            restart: RestartPolicy::No,
+            auto_remove: false,
+            stop_signal: String::new(),
+            stop_timeout_s: None,
+            health: None,
+            runtime: String::new(),
+            attempt: 0,
+            door_document: String::new(),
+        }
+    }
+
+    fn build(
+        spec: &ContainerSpec,
+        change: impl FnOnce(&mut SandboxFacts, &mut Vec<ResolvedMount>, &mut ResolvedUser),
+    ) -> Result<serde_json::Value> {
+        let image = ImageFacts { cmd: vec!["sh".into()], ..Default::default() };
+        let process = env::resolve(spec, &image)?;
+        let mut user = ResolvedUser { home: "/root".into(), ..Default::default() };
+        let mut sandbox =
+            SandboxFacts { hostname: "box".into(), cgroups_path: "/gantry/c".into(), ..Default::default() };
+        let mut mounts = Vec::new();
+        change(&mut sandbox, &mut mounts, &mut user);
+        let host = HostFacts { cpus: 1, capabilities: u64::MAX, ..Default::default() };
+        let known = Known {
+            process: &process,
+            user: &user,
+            mounts: &mounts,
+            devices: &[],
+            block_devices: &HashMap::new(),
+            sandbox: &sandbox,
+            host: &host,
+        };
+        Ok(serde_json::to_value(oci_spec(spec, known)?).unwrap())
+    }
+
+    fn plain(spec: &ContainerSpec) -> serde_json::Value {
+        build(spec, |_, _, _| ()).unwrap()
+    }
+
+    fn bind(target: &str) -> ResolvedMount {
+        ResolvedMount {
+            target: target.into(),
+            kind: "bind".into(),
+            source: "/src".into(),
+            options: Vec::new(),
+            readonly: false,
+            recursive_readonly: false,
+            non_recursive: false,
+            propagation: Propagation::Rprivate,
+            id_maps: None,
+        }
+    }
+
+    fn targets(spec: &serde_json::Value) -> Vec<&str> {
+        spec["mounts"].as_array().unwrap().iter().map(|m| m["destination"].as_str().unwrap()).collect()
+    }
+
+    #[test]
+    fn inheritable_capabilities_are_empty_and_users_but_root_have_none() {
+        let root = plain(&asked());
+        assert_eq!(root["process"]["capabilities"]["inheritable"], serde_json::json!([]));
+        assert_eq!(root["process"]["capabilities"]["effective"].as_array().unwrap().len(), 14);
+        let other = build(&asked(), |_, _, user| user.uid = 1000).unwrap();
+        assert_eq!(other["process"]["capabilities"]["effective"], serde_json::json!([]));
+        assert_eq!(other["process"]["capabilities"]["bounding"].as_array().unwrap().len(), 14);
+    }
+
+    #[test]
+    fn a_mount_replaces_the_default_one_and_parents_go_first() {
+        let spec = build(&asked(), |_, mounts, _| mounts.extend([bind("/a/b"), bind("/a"), bind("/dev/shm")])).unwrap();
+        let targets = targets(&spec);
+        assert_eq!(targets.iter().filter(|t| **t == "/dev/shm").count(), 1);
+        let at = |wanted: &str| targets.iter().position(|t| *t == wanted).unwrap();
+        assert!(at("/a") < at("/a/b") && at("/dev") < at("/dev/pts"));
+    }
+
+    #[test]
+    fn a_privileged_container_has_no_masks_and_a_writable_sysfs() {
+        let mut spec = asked();
+        assert!(!plain(&spec)["linux"]["maskedPaths"].as_array().unwrap().is_empty());
+        spec.security.privileged = true;
+        let privileged = plain(&spec);
+        assert_eq!(privileged["linux"]["maskedPaths"], serde_json::json!([]));
+        assert_eq!(privileged["linux"]["resources"]["devices"].as_array().unwrap().len(), 1);
+        let sys = privileged["mounts"].as_array().unwrap().iter().find(|m| m["destination"] == "/sys").unwrap();
+        assert!(sys["options"].as_array().unwrap().contains(&"rw".into()));
+    }
+
+    #[test]
+    fn host_namespaces_are_not_listed_and_joined_ones_have_their_path() {
+        let spec = build(&asked(), |sandbox, _, _| {
+            sandbox.network = NamespaceAt::Host;
+            sandbox.ipc = NamespaceAt::Path("/proc/7/ns/ipc".into());
+            sandbox.user = Some(UserFacts {
+                at: NamespaceAt::New,
+                uids: vec![IdMap { container_id: 0, host_id: 9, length: 5 }],
+                gids: Vec::new(),
+            });
+        })
+        .unwrap();
+        let list = spec["linux"]["namespaces"].as_array().unwrap().clone();
+        assert!(!list.iter().any(|ns| ns["type"] == "network"));
+        assert!(list.contains(&serde_json::json!({"type": "ipc", "path": "/proc/7/ns/ipc"})));
+        assert_eq!(spec["linux"]["uidMappings"][0], serde_json::json!({"hostID": 9, "containerID": 0, "size": 5}));
+        // A user namespace cannot mount sysfs for the host's network.
+        let sys = spec["mounts"].as_array().unwrap().iter().find(|m| m["destination"] == "/sys").unwrap().clone();
+        assert_eq!(sys["type"], "bind");
+    }
+
+    #[test]
+    fn a_wrong_ulimit_is_refused_by_name() {
+        let mut spec = asked();
+        spec.resources.ulimits = vec![("nofilee".into(), 1, 2)];
+        assert!(build(&spec, |_, _, _| ()).unwrap_err().message().contains("nofilee"));
+        spec.resources.ulimits = vec![("nofile".into(), 3, 2)];
+        assert!(build(&spec, |_, _, _| ()).unwrap_err().message().contains("nofile"));
+    }
 }

@@ -12,9 +12,11 @@ use crate::event::Event;
 pub fn insert(connection: &Connection, event: &Event) -> Result<()> {
     let record = serde_json::to_string(event).map_err(|e| Error::internal("encode an event").with_source(e))?;
     let seq = i64::try_from(event.seq).unwrap_or(i64::MAX);
-    connection
-        .prepare_cached("INSERT INTO event (seq, time, record) VALUES (?1, ?2, ?3)")?
-        .execute(params![seq, event.time_ns, record])?;
+    connection.prepare_cached("INSERT INTO event (seq, time, record) VALUES (?1, ?2, ?3)")?.execute(params![
+        seq,
+        event.time_ns,
+        record
+    ])?;
     Ok(())
 }
 
