@@ -2,5 +2,13 @@
 
 pub mod capability;
 pub mod cgroup;
+pub mod clone;
+pub mod fifo;
+pub mod mount;
+pub mod namespace;
+pub mod pidfd;
+pub mod proc;
+pub mod pty;
 pub mod rooted;
 pub mod seccomp;
+pub mod spawn;
