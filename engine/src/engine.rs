@@ -80,6 +80,18 @@ impl Engine {
     pub fn config(&self) -> &EngineConfig {
         &self.config
     }
+    /// The images of both doors.
+    pub fn images(&self) -> &crate::image::Images {
+        unreachable!("no engine is opened before its stores are")
+    }
+    /// The networks of both doors.
+    pub fn networks(&self) -> &crate::network::Networks {
+        unreachable!("no engine is opened before its stores are")
+    }
+    /// The volumes of both doors.
+    pub fn volumes(&self) -> &crate::volume::Volumes {
+        unreachable!("no engine is opened before its stores are")
+    }
     /// Facts.
     pub fn info(&self) -> EngineInfo {
         EngineInfo::default()
