@@ -4,7 +4,10 @@
 //! written to, a directory on top. Nobody mounts here: [`Snapshotter::mounts`] gives a value, and who runs the
 //! container mounts it in the container's own mount namespace.
 
+mod apply;
+mod directory_times;
 mod overlay;
+mod tar_stream;
 
 use std::fmt;
 use std::path::PathBuf;
