@@ -1,6 +1,6 @@
 //! From v1 terms to v2 terms, as runc and crun convert them, so that one request means one thing on every host.
 
-use super::{Error, Result};
+use super::{Error, Memory, Rdma, Result};
 
 /// `cpu.weight` (1 to 10000) of v1 `cpu.shares` (2 to 262144).
 ///
@@ -49,4 +49,50 @@ pub fn swap_only(memory: Option<i64>, memory_and_swap: Option<i64>) -> Result<Op
         )),
         total => Ok(Some(total - memory)),
     }
+}
+
+/// What of `memory` is wrong on any host.
+pub(super) fn check_memory(memory: &Memory) -> Result<()> {
+    let fields = [
+        ("memory.limit", memory.limit),
+        ("memory.reservation", memory.reservation),
+        ("memory.swap", memory.swap),
+        ("memory.kernel", memory.kernel),
+        ("memory.kernelTCP", memory.kernel_tcp),
+    ];
+    for (field, value) in fields {
+        if let Some(value) = value.filter(|value| *value < -1) {
+            return Err(Error::invalid(field, format!("{value} is negative and not -1")));
+        }
+    }
+    if let Some(swappiness) = memory.swappiness.filter(|swappiness| *swappiness > 100) {
+        return Err(Error::invalid("memory.swappiness", format!("{swappiness} is not in 0..=100")));
+    }
+    let (limit, swap) = (memory.limit.unwrap_or(0), memory.swap.unwrap_or(0));
+    if swap > 0 && limit > swap {
+        let reason = format!("memory plus swap ({swap}) has to be at least the limit of memory ({limit})");
+        return Err(Error::invalid("memory.swap", reason));
+    }
+    Ok(())
+}
+
+/// OCI `memory.checkBeforeUpdate`.
+pub(super) fn check_usage(limit: Option<i64>, usage: u64) -> Result<()> {
+    match limit {
+        Some(limit) if limit > 0 && limit.unsigned_abs() < usage => {
+            Err(Error::invalid("memory.limit", format!("{limit} bytes is less than what is in use ({usage} bytes)")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A line of `rdma.max`.
+pub(super) fn rdma_line(device: &str, rdma: Rdma) -> String {
+    let value = |limit: Option<u32>| limit.map_or_else(|| "max".to_owned(), |limit| limit.to_string());
+    format!("{device} hca_handle={} hca_object={}", value(rdma.hca_handles), value(rdma.hca_objects))
+}
+
+/// A v2 limit: `max` for -1.
+pub(super) fn or_max(value: i64) -> String {
+    if value < 0 { "max".to_owned() } else { value.to_string() }
 }

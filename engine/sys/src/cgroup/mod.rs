@@ -19,7 +19,9 @@ mod stats_v1;
 mod stats_v2;
 mod systemd;
 mod v1;
+mod v1_limits;
 mod v2;
+mod v2_limits;
 
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
@@ -133,17 +135,16 @@ impl Cgroup {
             *lock(&scope.pending) = Some(limits.clone());
             return Ok(());
         }
-        self.make(limits).inspect_err(|_| {
-            // The first error is the one to tell; what cannot be removed now is found by the next `create`.
-            let _ = self.remove();
-        })
+        self.make(limits)
     }
 
     fn make(&self, limits: &Limits) -> Result<()> {
-        match &self.hierarchy {
-            Hierarchy::V1(v1) => v1.make().and_then(|()| v1.set(limits)),
-            Hierarchy::V2(v2) => v2.make().and_then(|()| v2.set(limits)),
-        }
+        let mut made = Vec::new();
+        let done = match &self.hierarchy {
+            Hierarchy::V1(v1) => v1.make(&mut made).and_then(|()| v1.set(limits)),
+            Hierarchy::V2(v2) => v2.make(&mut made).and_then(|()| v2.set(limits)),
+        };
+        done.inspect_err(|_| directory::unmake(&made))
     }
 
     /// What of `limits` can be refused before the first effect.

@@ -187,3 +187,29 @@ pub struct PressureLine {
     /// Microseconds so far.
     pub total_us: u64,
 }
+
+impl Pressure {
+    /// Parses a pressure file; lines and keys that are not known are passed over.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        let mut pressure = Self::default();
+        for line in text.lines() {
+            let mut words = line.split_whitespace();
+            let target = match words.next() {
+                Some("some") => &mut pressure.some,
+                Some("full") => &mut pressure.full,
+                _ => continue,
+            };
+            for (key, value) in words.filter_map(|word| word.split_once('=')) {
+                match key {
+                    "avg10" => target.avg10 = value.parse().unwrap_or_default(),
+                    "avg60" => target.avg60 = value.parse().unwrap_or_default(),
+                    "avg300" => target.avg300 = value.parse().unwrap_or_default(),
+                    "total" => target.total_us = value.parse().unwrap_or_default(),
+                    _ => {}
+                }
+            }
+        }
+        pressure
+    }
+}
