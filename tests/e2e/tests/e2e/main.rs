@@ -1,0 +1,22 @@
+//! The scenarios: what a person, a script or a kubelet does, through the real clients, in a world of its own each,
+//! with the leak census equal before and after.
+//!
+//! `with_docker` scenarios run the unmodified docker CLI and are proven on Debian's dockerd first:
+//! `GANTRY_E2E_ENGINE=dockerd cargo test -p e2e with_docker`. `with_gantry` run the same with our client. The others are about
+//! what only this engine does.
+
+mod client;
+mod concurrency;
+mod cri;
+mod daemon_life;
+mod daemon_restart;
+mod errors;
+mod events;
+mod images;
+mod lifecycle;
+mod logs;
+mod network;
+mod run;
+mod security;
+mod terminal;
+mod volumes;
