@@ -1,1 +1,56 @@
-//! The CRI door: runtime.v1 over gRPC. Translates, decides nothing.
+//! The CRI door: `runtime.v1` over gRPC on a unix socket. It translates and decides nothing.
+//!
+//! It must not know: Docker types, HTTP beyond gRPC, the shim, the kernel. [`service`] lists every RPC; a file below
+//! `sandbox`, `container` or `image` holds one verb each.
+
+mod container;
+mod from_engine;
+mod image;
+mod sandbox;
+mod service;
+mod status;
+mod status_code;
+mod to_spec;
+
+use std::future::Future;
+
+use engine::Engine;
+use tokio::net::UnixListener;
+use tokio_stream::wrappers::UnixListenerStream;
+
+/// The messages and services of `runtime.v1`, generated from `proto/runtime.v1.proto`.
+#[expect(missing_debug_implementations, reason = "generated code")]
+#[expect(unreachable_pub, reason = "generated code")]
+mod proto {
+    tonic::include_proto!("runtime.v1");
+}
+
+/// Largest message taken or sent: the kubelet's own limit, 16 MiB.
+const MESSAGE_BYTES_MAX: usize = 16 << 20;
+/// Calls under way on one connection at most.
+const STREAMS_MAX: u32 = 1024;
+
+/// Serves the door until `stop` ends; calls under way are finished.
+///
+/// # Errors
+/// When the socket cannot be served any longer.
+pub async fn serve(
+    engine: Engine,
+    listener: UnixListener,
+    stop: impl Future<Output = ()> + Send,
+) -> Result<(), tonic::transport::Error> {
+    let service = service::Service::new(engine);
+    let runtime = proto::runtime_service_server::RuntimeServiceServer::new(service.clone())
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let images = proto::image_service_server::ImageServiceServer::new(service)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    tonic::transport::Server::builder()
+        .max_concurrent_streams(STREAMS_MAX)
+        .http2_max_pending_accept_reset_streams(Some(64))
+        .add_service(runtime)
+        .add_service(images)
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop)
+        .await
+}

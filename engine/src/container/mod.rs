@@ -160,6 +160,7 @@ pub struct MountView {
 }
 
 pub use crate::sandbox::PublishedPort;
+pub use sys::cgroup::{CgroupStats, Pressure, PressureLine};
 
 /// When a wait ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -295,7 +296,8 @@ pub struct ExecView {
 pub struct StatsSample {
     /// When, ns since 1970.
     pub time_ns: i64,
-    // The cgroup's figures join here as `cgroup: sys::cgroup::CgroupStats` with the cgroup module.
+    /// From the cgroup.
+    pub cgroup: CgroupStats,
     /// From the network namespace: interface, then rx bytes, packets, errors, dropped, tx the same four.
     pub network: Vec<(String, [u64; 8])>,
     /// Writable layer: bytes and inodes, if known without walking.

@@ -1,0 +1,262 @@
+//! The table of RPCs: one line from a request to its verb. What is not built says so.
+
+use std::pin::Pin;
+
+use engine::Engine;
+use futures_util::Stream;
+use tonic::{Request, Response, Status};
+
+use crate::proto as cri;
+use crate::{container, image, sandbox, status};
+
+/// Both services of `runtime.v1` on one engine.
+#[derive(Debug, Clone)]
+pub(crate) struct Service {
+    engine: Engine,
+}
+
+impl Service {
+    pub(crate) fn new(engine: Engine) -> Self {
+        Self { engine }
+    }
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+fn not_built<T>(rpc: &str) -> Result<T, Status> {
+    Err(Status::unimplemented(format!("{rpc} is not built into this version of gantry")))
+}
+
+#[tonic::async_trait]
+impl cri::runtime_service_server::RuntimeService for Service {
+    async fn version(&self, _: Request<cri::VersionRequest>) -> Answer<cri::VersionResponse> {
+        Ok(Response::new(status::version()))
+    }
+    async fn run_pod_sandbox(&self, request: Request<cri::RunPodSandboxRequest>) -> Answer<cri::RunPodSandboxResponse> {
+        let pod_sandbox_id = sandbox::run(&self.engine, request.into_inner()).await?;
+        Ok(Response::new(cri::RunPodSandboxResponse { pod_sandbox_id }))
+    }
+    async fn stop_pod_sandbox(
+        &self,
+        request: Request<cri::StopPodSandboxRequest>,
+    ) -> Answer<cri::StopPodSandboxResponse> {
+        sandbox::stop(&self.engine, &request.get_ref().pod_sandbox_id).await?;
+        Ok(Response::new(cri::StopPodSandboxResponse {}))
+    }
+    async fn remove_pod_sandbox(
+        &self,
+        request: Request<cri::RemovePodSandboxRequest>,
+    ) -> Answer<cri::RemovePodSandboxResponse> {
+        sandbox::remove(&self.engine, &request.get_ref().pod_sandbox_id).await?;
+        Ok(Response::new(cri::RemovePodSandboxResponse {}))
+    }
+    async fn pod_sandbox_status(
+        &self,
+        request: Request<cri::PodSandboxStatusRequest>,
+    ) -> Answer<cri::PodSandboxStatusResponse> {
+        sandbox::status(&self.engine, request.get_ref()).map(Response::new)
+    }
+    async fn list_pod_sandbox(
+        &self,
+        request: Request<cri::ListPodSandboxRequest>,
+    ) -> Answer<cri::ListPodSandboxResponse> {
+        let items = sandbox::list(&self.engine, request.into_inner().filter);
+        Ok(Response::new(cri::ListPodSandboxResponse { items }))
+    }
+    type StreamPodSandboxesStream = Streamed<cri::StreamPodSandboxesResponse>;
+    async fn stream_pod_sandboxes(
+        &self,
+        _: Request<cri::StreamPodSandboxesRequest>,
+    ) -> Answer<Self::StreamPodSandboxesStream> {
+        not_built("StreamPodSandboxes")
+    }
+    async fn create_container(
+        &self,
+        request: Request<cri::CreateContainerRequest>,
+    ) -> Answer<cri::CreateContainerResponse> {
+        let container_id = container::create(&self.engine, request.into_inner()).await?;
+        Ok(Response::new(cri::CreateContainerResponse { container_id }))
+    }
+    async fn start_container(
+        &self,
+        request: Request<cri::StartContainerRequest>,
+    ) -> Answer<cri::StartContainerResponse> {
+        container::start(&self.engine, &request.get_ref().container_id).await?;
+        Ok(Response::new(cri::StartContainerResponse {}))
+    }
+    async fn stop_container(&self, request: Request<cri::StopContainerRequest>) -> Answer<cri::StopContainerResponse> {
+        container::stop(&self.engine, request.get_ref()).await?;
+        Ok(Response::new(cri::StopContainerResponse {}))
+    }
+    async fn remove_container(
+        &self,
+        request: Request<cri::RemoveContainerRequest>,
+    ) -> Answer<cri::RemoveContainerResponse> {
+        container::remove(&self.engine, &request.get_ref().container_id).await?;
+        Ok(Response::new(cri::RemoveContainerResponse {}))
+    }
+    async fn list_containers(
+        &self,
+        request: Request<cri::ListContainersRequest>,
+    ) -> Answer<cri::ListContainersResponse> {
+        let containers = container::list(&self.engine, request.into_inner().filter);
+        Ok(Response::new(cri::ListContainersResponse { containers }))
+    }
+    type StreamContainersStream = Streamed<cri::StreamContainersResponse>;
+    async fn stream_containers(
+        &self,
+        _: Request<cri::StreamContainersRequest>,
+    ) -> Answer<Self::StreamContainersStream> {
+        not_built("StreamContainers")
+    }
+    async fn container_status(
+        &self,
+        request: Request<cri::ContainerStatusRequest>,
+    ) -> Answer<cri::ContainerStatusResponse> {
+        container::status(&self.engine, request.get_ref()).map(Response::new)
+    }
+    async fn update_container_resources(
+        &self,
+        request: Request<cri::UpdateContainerResourcesRequest>,
+    ) -> Answer<cri::UpdateContainerResourcesResponse> {
+        container::update(&self.engine, request.into_inner()).await?;
+        Ok(Response::new(cri::UpdateContainerResourcesResponse {}))
+    }
+    async fn reopen_container_log(
+        &self,
+        request: Request<cri::ReopenContainerLogRequest>,
+    ) -> Answer<cri::ReopenContainerLogResponse> {
+        container::reopen_log(&self.engine, &request.get_ref().container_id).await?;
+        Ok(Response::new(cri::ReopenContainerLogResponse {}))
+    }
+    async fn exec_sync(&self, request: Request<cri::ExecSyncRequest>) -> Answer<cri::ExecSyncResponse> {
+        container::exec_sync(&self.engine, request.into_inner()).await.map(Response::new)
+    }
+    async fn exec(&self, _: Request<cri::ExecRequest>) -> Answer<cri::ExecResponse> {
+        not_built("Exec")
+    }
+    async fn attach(&self, _: Request<cri::AttachRequest>) -> Answer<cri::AttachResponse> {
+        not_built("Attach")
+    }
+    async fn port_forward(&self, _: Request<cri::PortForwardRequest>) -> Answer<cri::PortForwardResponse> {
+        not_built("PortForward")
+    }
+    async fn container_stats(
+        &self,
+        request: Request<cri::ContainerStatsRequest>,
+    ) -> Answer<cri::ContainerStatsResponse> {
+        let stats = container::stats(&self.engine, &request.get_ref().container_id).await?;
+        Ok(Response::new(cri::ContainerStatsResponse { stats: Some(stats) }))
+    }
+    async fn list_container_stats(
+        &self,
+        request: Request<cri::ListContainerStatsRequest>,
+    ) -> Answer<cri::ListContainerStatsResponse> {
+        let stats = container::list_stats(&self.engine, request.into_inner().filter).await;
+        Ok(Response::new(cri::ListContainerStatsResponse { stats }))
+    }
+    type StreamContainerStatsStream = Streamed<cri::StreamContainerStatsResponse>;
+    async fn stream_container_stats(
+        &self,
+        _: Request<cri::StreamContainerStatsRequest>,
+    ) -> Answer<Self::StreamContainerStatsStream> {
+        not_built("StreamContainerStats")
+    }
+    async fn pod_sandbox_stats(&self, _: Request<cri::PodSandboxStatsRequest>) -> Answer<cri::PodSandboxStatsResponse> {
+        not_built("PodSandboxStats")
+    }
+    async fn list_pod_sandbox_stats(
+        &self,
+        _: Request<cri::ListPodSandboxStatsRequest>,
+    ) -> Answer<cri::ListPodSandboxStatsResponse> {
+        not_built("ListPodSandboxStats")
+    }
+    type StreamPodSandboxStatsStream = Streamed<cri::StreamPodSandboxStatsResponse>;
+    async fn stream_pod_sandbox_stats(
+        &self,
+        _: Request<cri::StreamPodSandboxStatsRequest>,
+    ) -> Answer<Self::StreamPodSandboxStatsStream> {
+        not_built("StreamPodSandboxStats")
+    }
+    async fn update_runtime_config(
+        &self,
+        _: Request<cri::UpdateRuntimeConfigRequest>,
+    ) -> Answer<cri::UpdateRuntimeConfigResponse> {
+        // The pod CIDR is for network plugins that ask for it; the built-in network has its own pools.
+        Ok(Response::new(cri::UpdateRuntimeConfigResponse {}))
+    }
+    async fn status(&self, request: Request<cri::StatusRequest>) -> Answer<cri::StatusResponse> {
+        Ok(Response::new(status::status(&self.engine, request.into_inner().verbose)))
+    }
+    async fn checkpoint_container(
+        &self,
+        _: Request<cri::CheckpointContainerRequest>,
+    ) -> Answer<cri::CheckpointContainerResponse> {
+        not_built("CheckpointContainer")
+    }
+    async fn checkpoint_pod(&self, _: Request<cri::CheckpointPodRequest>) -> Answer<cri::CheckpointPodResponse> {
+        not_built("CheckpointPod")
+    }
+    async fn restore_pod(&self, _: Request<cri::RestorePodRequest>) -> Answer<cri::RestorePodResponse> {
+        not_built("RestorePod")
+    }
+    type GetContainerEventsStream = Streamed<cri::ContainerEventResponse>;
+    async fn get_container_events(&self, _: Request<cri::GetEventsRequest>) -> Answer<Self::GetContainerEventsStream> {
+        not_built("GetContainerEvents")
+    }
+    async fn list_metric_descriptors(
+        &self,
+        _: Request<cri::ListMetricDescriptorsRequest>,
+    ) -> Answer<cri::ListMetricDescriptorsResponse> {
+        not_built("ListMetricDescriptors")
+    }
+    async fn list_pod_sandbox_metrics(
+        &self,
+        _: Request<cri::ListPodSandboxMetricsRequest>,
+    ) -> Answer<cri::ListPodSandboxMetricsResponse> {
+        not_built("ListPodSandboxMetrics")
+    }
+    type StreamPodSandboxMetricsStream = Streamed<cri::StreamPodSandboxMetricsResponse>;
+    async fn stream_pod_sandbox_metrics(
+        &self,
+        _: Request<cri::StreamPodSandboxMetricsRequest>,
+    ) -> Answer<Self::StreamPodSandboxMetricsStream> {
+        not_built("StreamPodSandboxMetrics")
+    }
+    async fn runtime_config(&self, _: Request<cri::RuntimeConfigRequest>) -> Answer<cri::RuntimeConfigResponse> {
+        Ok(Response::new(status::runtime_config(&self.engine)))
+    }
+    async fn update_pod_sandbox_resources(
+        &self,
+        _: Request<cri::UpdatePodSandboxResourcesRequest>,
+    ) -> Answer<cri::UpdatePodSandboxResourcesResponse> {
+        not_built("UpdatePodSandboxResources")
+    }
+}
+
+#[tonic::async_trait]
+impl cri::image_service_server::ImageService for Service {
+    async fn list_images(&self, request: Request<cri::ListImagesRequest>) -> Answer<cri::ListImagesResponse> {
+        let images = image::list(&self.engine, request.into_inner().filter)?;
+        Ok(Response::new(cri::ListImagesResponse { images }))
+    }
+    type StreamImagesStream = Streamed<cri::StreamImagesResponse>;
+    async fn stream_images(&self, _: Request<cri::StreamImagesRequest>) -> Answer<Self::StreamImagesStream> {
+        not_built("StreamImages")
+    }
+    async fn image_status(&self, request: Request<cri::ImageStatusRequest>) -> Answer<cri::ImageStatusResponse> {
+        image::status(&self.engine, request.into_inner()).map(Response::new)
+    }
+    async fn pull_image(&self, request: Request<cri::PullImageRequest>) -> Answer<cri::PullImageResponse> {
+        let image_ref = image::pull(&self.engine, request.into_inner()).await?;
+        Ok(Response::new(cri::PullImageResponse { image_ref }))
+    }
+    async fn remove_image(&self, request: Request<cri::RemoveImageRequest>) -> Answer<cri::RemoveImageResponse> {
+        image::remove(&self.engine, request.into_inner()).await?;
+        Ok(Response::new(cri::RemoveImageResponse {}))
+    }
+    async fn image_fs_info(&self, _: Request<cri::ImageFsInfoRequest>) -> Answer<cri::ImageFsInfoResponse> {
+        Ok(Response::new(image::fs_info(&self.engine)))
+    }
+}
