@@ -9,6 +9,7 @@ mod compile;
 mod oci;
 mod profile;
 mod program;
+mod tables;
 
 pub use arch::Arch;
 pub use compile::compile;

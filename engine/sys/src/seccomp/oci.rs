@@ -18,9 +18,9 @@ pub struct LinuxSeccomp {
     /// Which system call interfaces are handled; others are killed. Empty means the native one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub architectures: Vec<Arch>,
-    /// Flags of seccomp(2).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub flags: Vec<Flag>,
+    /// Flags of seccomp(2); absent means what is best for speed, `SPEC_ALLOW`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flags: Option<Vec<Flag>>,
     /// Socket to which the listener of `SCMP_ACT_NOTIFY` is sent.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub listener_path: String,
