@@ -1,0 +1,113 @@
+//! The socket between the shim and a process that it is making.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, SocketFlags, SocketType,
+};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::handshake::{FromChild, MESSAGE_BYTES_MAX, ToChild};
+use crate::runtime::Failure;
+
+/// The shim's end.
+#[derive(Debug)]
+pub(super) struct ParentEnd(AsyncFd<OwnedFd>);
+
+/// The child's end; blocking, close-on-exec.
+#[derive(Debug)]
+pub(super) struct ChildEnd(OwnedFd);
+
+/// Makes both ends.
+pub(super) fn pair() -> io::Result<(ParentEnd, ChildEnd)> {
+    let (ours, theirs) =
+        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    rustix::io::ioctl_fionbio(&ours, true)?;
+    Ok((ParentEnd(super::raw::watch(ours, Interest::READABLE)?), ChildEnd(theirs)))
+}
+
+impl ParentEnd {
+    /// Messages to a child are one byte and never fill the socket.
+    pub(super) fn send(&self, message: ToChild) -> io::Result<()> {
+        rustix::net::send(self.0.get_ref(), &[message as u8], SendFlags::NOSIGNAL)?;
+        Ok(())
+    }
+
+    /// The next message with the descriptor that came along; `None` when the child's end is closed.
+    pub(super) async fn receive(&self) -> io::Result<Option<(FromChild, Option<OwnedFd>)>> {
+        loop {
+            let mut ready = self.0.readable().await?;
+            match ready.try_io(|fd| receive_now(fd.get_ref().as_fd())) {
+                Ok(result) => return result,
+                Err(_would_block) => {}
+            }
+        }
+    }
+}
+
+fn receive_now(fd: BorrowedFd<'_>) -> io::Result<Option<(FromChild, Option<OwnedFd>)>> {
+    let mut bytes = [0_u8; MESSAGE_BYTES_MAX];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received = rustix::net::recvmsg(fd, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let passed = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+        _ => None,
+    });
+    if received.bytes == 0 {
+        return Ok(None);
+    }
+    let message = FromChild::decode(&bytes[..received.bytes])
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "unknown message from the container's init"))?;
+    Ok(Some((message, passed)))
+}
+
+impl AsFd for ChildEnd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl ChildEnd {
+    pub(super) fn as_raw(&self) -> i32 {
+        self.0.as_raw_fd()
+    }
+
+    /// Sends a message; when the shim is gone nobody is left to care.
+    pub(super) fn send(&self, message: &FromChild) {
+        let _ = rustix::net::send(&self.0, &message.encode(), SendFlags::NOSIGNAL);
+    }
+
+    /// Sends a message with a descriptor.
+    pub(super) fn send_with(&self, message: &FromChild, fd: BorrowedFd<'_>) -> io::Result<()> {
+        let fds = [fd];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        control.push(SendAncillaryMessage::ScmRights(&fds));
+        rustix::net::sendmsg(&self.0, &[IoSlice::new(&message.encode())], &mut control, SendFlags::NOSIGNAL)?;
+        Ok(())
+    }
+
+    /// Waits for this message. Anything else, or the end of the shim, is the end of this process too.
+    pub(super) fn expect(&self, wanted: ToChild) -> Result<(), Failure> {
+        let mut byte = [0_u8; 1];
+        loop {
+            return match rustix::io::read(&self.0, &mut byte) {
+                Ok(1) if ToChild::from_byte(byte[0]) == Some(wanted) => Ok(()),
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(e) => Err(Failure::io("handshake", "", &e.into())),
+                Ok(_) => Err(Failure::new("handshake", "handshake: the shim is gone")),
+            };
+        }
+    }
+
+    /// Tells the shim why this process ends.
+    pub(super) fn fail(&self, failure: &Failure) {
+        let Failure { step, errno, message } = failure.clone();
+        self.send(&FromChild::Failed { step, errno, message });
+    }
+}

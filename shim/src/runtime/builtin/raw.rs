@@ -1,0 +1,107 @@
+//! System calls that neither rustix nor `sys` has in a safe form, for the child between clone3 and exec.
+#![expect(unsafe_code, reason = "the child between clone3 and exec: one thread, no library state to protect")]
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// Puts a copy of `fd` at `number`, without close-on-exec.
+pub(super) fn dup_onto(fd: BorrowedFd<'_>, number: i32) -> io::Result<()> {
+    if fd.as_raw_fd() == number {
+        return Ok(rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())?);
+    }
+    // SAFETY: plain integers. What was at `number` belonged to the process that this one is a copy of.
+    if unsafe { libc::dup2(fd.as_raw_fd(), number) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Joins a new session keyring of this name. Kernels and filters without keyrings are fine.
+pub(super) fn join_session_keyring(name: &CStr) {
+    const KEYCTL_JOIN_SESSION_KEYRING: libc::c_int = 1;
+    // SAFETY: the name is a live C string.
+    let _ = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) };
+}
+
+/// Becomes another user for good: groups, then group, then user. By system call, so that one thread is enough.
+pub(super) fn set_identity(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
+    // SAFETY: the kernel reads `groups` of the length given.
+    let set = unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) };
+    // A user namespace may have setgroups denied; that is fine when no group is asked for.
+    if set != 0 && !groups.is_empty() {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: plain integers.
+    if unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: plain integers.
+    if unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Closes every descriptor above 2 that is not in `keep`. For a fresh clone: its parent's descriptors are not its own.
+pub(super) fn close_all_but(keep: &mut Vec<i32>) -> io::Result<()> {
+    keep.sort_unstable();
+    keep.dedup();
+    let mut first = 3_u32;
+    for fd in keep.iter().filter_map(|fd| u32::try_from(*fd).ok()).filter(|fd| *fd > 2) {
+        if fd > first {
+            // SAFETY: this process is a fresh clone; the owners of these descriptors live on in its parent only.
+            unsafe { sys::clone::close_range(first, fd - 1, false) }?;
+        }
+        first = fd + 1;
+    }
+    // SAFETY: as above.
+    unsafe { sys::clone::close_range(first, u32::MAX, false) }
+}
+
+/// Marks every descriptor above 2 close-on-exec.
+pub(super) fn close_all_on_exec() -> io::Result<()> {
+    // SAFETY: nothing is closed now, and after exec nobody is left to use them.
+    unsafe { sys::clone::close_range(3, u32::MAX, true) }
+}
+
+/// Switches the loopback interface of a new network namespace on.
+pub(super) fn loopback_up() -> io::Result<()> {
+    let socket = rustix::net::socket_with(
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::DGRAM,
+        rustix::net::SocketFlags::CLOEXEC,
+        None,
+    )?;
+    // SAFETY: ifreq is plain data, for which zero is a valid value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (slot, byte) in request.ifr_name.iter_mut().zip(b"lo") {
+        *slot = libc::c_char::try_from(*byte).unwrap_or(0);
+    }
+    request.ifr_ifru.ifru_flags = i16::try_from(libc::IFF_UP | libc::IFF_RUNNING).unwrap_or(0);
+    // SAFETY: the request is a live, initialised ifreq, as SIOCSIFFLAGS wants.
+    match unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Sets host and domain name of this UTS namespace.
+pub(super) fn set_names(hostname: &str, domainname: &str) -> io::Result<()> {
+    if !hostname.is_empty() {
+        rustix::system::sethostname(hostname.as_bytes())?;
+    }
+    if !domainname.is_empty() {
+        rustix::system::setdomainname(domainname.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Registers a descriptor with the event loop.
+pub(crate) fn watch(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` is the same open descriptor until it is dropped, which is after it is deregistered.
+    unsafe { AsyncFd::register_with_interest(fd, interest) }.map_err(Into::into)
+}
