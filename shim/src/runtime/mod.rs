@@ -149,6 +149,27 @@ pub(crate) fn cgroup_of(spec: &Spec, id: &str, driver: CgroupDriver) -> Result<s
     sys::cgroup::Cgroup::new(driver, &path).map_err(|e| Failure::new("cgroup", format!("cgroup {path}: {e}")))
 }
 
+/// The spec's limits. Device rules are completed by what every container may use (runtime-spec, "Default Devices"):
+/// a spec that denies everything means everything else.
+pub(crate) fn limits_of(spec: &Spec) -> Limits {
+    use sys::cgroup::{DeviceKind, DeviceRule};
+    let mut limits = spec.linux.resources.clone();
+    if limits.devices.is_empty() {
+        return limits;
+    }
+    let rule = |kind, major, minor, access: &str| DeviceRule { allow: true, kind, major, minor, access: access.into() };
+    limits.devices.push(rule(DeviceKind::Char, None, None, "m"));
+    limits.devices.push(rule(DeviceKind::Block, None, None, "m"));
+    // null, zero, full, random, urandom; tty, console, ptmx; terminals.
+    for (major, minors) in [(1, &[3, 5, 7, 8, 9][..]), (5, &[0, 1, 2][..])] {
+        for minor in minors {
+            limits.devices.push(rule(DeviceKind::Char, Some(major), Some(*minor), "rwm"));
+        }
+    }
+    limits.devices.push(rule(DeviceKind::Char, Some(136), None, "rwm"));
+    limits
+}
+
 /// The path of a root file system: absolute, or below the bundle.
 pub(crate) fn root_path(spec: &Spec, bundle: &Path) -> PathBuf {
     spec.root.as_ref().map_or_else(|| bundle.join("rootfs"), |root| bundle.join(&root.path))

@@ -42,7 +42,7 @@ use self::launch::Placement;
 use self::process::ProcessPlan;
 use crate::oci::{NamespaceName, NamespaceSource, Process, Spec};
 use crate::reaper::Reaper;
-use crate::runtime::{CreateRequest, Created, ExecRequest, Failure, OciRuntime, Result, cgroup_of};
+use crate::runtime::{CreateRequest, Created, ExecRequest, Failure, OciRuntime, Result, cgroup_of, limits_of};
 
 /// Compiled programs that are kept; a sandbox has one or two profiles.
 const FILTERS_MAX: usize = 8;
@@ -176,7 +176,7 @@ impl OciRuntime for Builtin {
         }
         let (id, spec, bundle) = (request.id.clone(), Rc::clone(&request.spec), request.bundle.clone());
         let cgroup = cgroup_of(&spec, &id, request.cgroup_driver)?;
-        cgroup.create(&spec.linux.resources).map_err(|e| cgroup_failure(&e))?;
+        cgroup.create(&limits_of(&spec)).map_err(|e| cgroup_failure(&e))?;
         let new = match self.create_in(request, &cgroup).await {
             Ok(new) => new,
             Err(failure) => {

@@ -37,6 +37,8 @@ const PROC_TARGETS: &[&str] = &[
 pub(super) struct MountStep {
     destination: PathBuf,
     kind: String,
+    /// What mount tables show as source.
+    name: String,
     source: Source,
     options: MountOptions,
 }
@@ -98,7 +100,7 @@ fn prepare_one(
         "" => return Err(Failure::new(STEP, format!("mount {}: no type", destination.display()))),
         _ => Source::New,
     };
-    Ok(MountStep { destination, kind: mount.kind.clone(), source, options })
+    Ok(MountStep { destination, kind: mount.kind.clone(), name: mount.source.clone(), source, options })
 }
 
 /// Nothing may be mounted over procfs but a few files, so that what is written there later is written there
@@ -206,7 +208,7 @@ fn foreign_sysfs(spec: &Spec, options: &MountOptions) -> Result<OwnedFd> {
 
 /// In the child: attaches one mount under `root`. Answers the mount when it is the container's procfs.
 pub(super) fn attach(root: &RootFd, step: MountStep) -> Result<Option<OwnedFd>> {
-    let MountStep { destination, kind, source, options } = step;
+    let MountStep { destination, kind, name, source, options } = step;
     let about = |e: io::Error| Failure::io(STEP, format!("{kind} at {}", destination.display()), &e);
     match source {
         Source::Tree(tree, is_file) => {
@@ -217,7 +219,7 @@ pub(super) fn attach(root: &RootFd, step: MountStep) -> Result<Option<OwnedFd>> 
         Source::Cgroups(trees) => attach_cgroups(root, &destination, &trees, &options).map(|()| None).map_err(about),
         Source::New => {
             let target = open_strict_target(root, &destination).map_err(about)?;
-            let mount = make_new(&kind, &options, &target).map_err(about)?;
+            let mount = make_new(&kind, &name, &options, &target).map_err(about)?;
             if options.copy_up {
                 copy_up::copy_tree(&target, &mount).map_err(about)?;
                 if options.attributes.set & MountAttributes::RDONLY != 0 {
@@ -233,7 +235,7 @@ pub(super) fn attach(root: &RootFd, step: MountStep) -> Result<Option<OwnedFd>> 
     }
 }
 
-fn make_new(kind: &str, options: &MountOptions, target: &OwnedFd) -> io::Result<OwnedFd> {
+fn make_new(kind: &str, name: &str, options: &MountOptions, target: &OwnedFd) -> io::Result<OwnedFd> {
     let mut parameters: Vec<Parameter<'_>> = options
         .data
         .iter()
@@ -242,6 +244,9 @@ fn make_new(kind: &str, options: &MountOptions, target: &OwnedFd) -> io::Result<
             None => Parameter::Flag(key.as_str()),
         })
         .collect();
+    if !name.is_empty() {
+        parameters.push(Parameter::Text("source", name.as_bytes()));
+    }
     // A tmpfs over a folder takes the folder's mode, so that `/tmp` stays sticky.
     let mode;
     if kind == "tmpfs" && !options.has_data("mode") {
