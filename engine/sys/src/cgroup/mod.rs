@@ -185,7 +185,7 @@ impl Cgroup {
     }
 
     fn start_scope(&self, scope: &Scope, limits: &Limits, pid: i32) -> Result<()> {
-        let properties = systemd::properties(limits, self.version(), pid)?;
+        let properties = systemd::properties(&scope.unit, limits, self.version(), pid)?;
         scope.unit.start(&properties)?;
         // systemd sets what it knows and makes the directories it wants; the rest is ours.
         let finish = || {

@@ -159,13 +159,10 @@ impl V2 {
         directory::remove(&self.root, &self.path, deadline)
     }
 
-    /// The controllers that the cgroup has or, before it is made, could have from the nearest parent there is.
+    /// The controllers that a cgroup can have here: they are handed down from the root by `make`, or by systemd once
+    /// a property asks for one.
     pub(super) fn available_controllers(&self) -> Result<Vec<String>> {
-        let mut directory = self.directory.as_path();
-        while !directory.is_dir() && directory != self.root {
-            directory = directory.parent().unwrap_or(&self.root);
-        }
-        let text = control_file::read(directory, "cgroup.controllers")?.unwrap_or_default();
+        let text = control_file::read(&self.root, "cgroup.controllers")?.unwrap_or_default();
         Ok(text.split_whitespace().map(str::to_owned).collect())
     }
 }
