@@ -21,6 +21,9 @@ pub struct AddressPool {
 pub struct NetworkConfig {
     /// Name of the one nftables table (family `inet`) that this daemon owns.
     pub table: String,
+    /// Have the kernel refuse other programs' changes of the table (kernels from 6.9): a reloaded firewall that flushes
+    /// everything leaves it alone. Elsewhere, and when off, the table is put back when it was changed.
+    pub table_owner: bool,
     /// Interface name of the default network `bridge`.
     pub bridge: String,
     /// Subnet of the default network; chosen from `pools` when absent.
@@ -53,6 +56,7 @@ impl Default for NetworkConfig {
     fn default() -> Self {
         Self {
             table: "gantry".into(),
+            table_owner: true,
             bridge: "gantry0".into(),
             bridge_subnet: None,
             pools: default_pools(),

@@ -7,6 +7,7 @@
 //! ipam.rs      PURE: which subnet, which address
 //! firewall.rs  PURE: which rules; rendered as text for people and tests, encoded for the kernel by `sys::nftables`
 //! bridge.rs    links, addresses and routes of one endpoint
+//! connect.rs   a sandbox into its networks and out again; create.rs the same for networks themselves
 //! ports.rs     reservations of host ports; proxy.rs serves the loopback side of them
 //! netns.rs     prepared network namespaces
 //! watch.rs     puts our table back when another program removes or changes it
@@ -16,14 +17,24 @@
 //! exists per port; nothing is bind-mounted; only the table named in [`NetworkConfig`] is ever touched. Networks never
 //! change by themselves: one lock orders the changes, and readers use published snapshots.
 
+mod bridge;
 mod config;
+mod connect;
+mod create;
+mod firewall;
+mod ipam;
+mod netns;
 mod networks;
+mod ports;
+mod proxy;
 mod record;
 mod spec;
 mod view;
+mod watch;
 
 pub use config::{AddressPool, NetworkConfig};
-pub use networks::{Netns, Networks};
+pub use netns::Netns;
+pub use networks::Networks;
 pub use record::{EndpointRecord, NetworkRecord};
 pub use spec::{EndpointSpec, IpamPool, NetworkSpec, PortMapping, Protocol};
 pub use view::{Attachment, DnsView, EndpointView, NetworkView, PublishedPort};

@@ -1,6 +1,7 @@
 //! What is stored of networks and endpoints.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use ipnet::{Ipv4Net, Ipv6Net};
 use jiff::Timestamp;
@@ -81,4 +82,12 @@ pub struct EndpointRecord {
     pub aliases: Vec<String>,
     /// Ports published through this endpoint's addresses.
     pub ports: Vec<PublishedPort>,
+}
+
+impl EndpointRecord {
+    /// Its addresses, as they are leased.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let v4 = self.ipv4.map(|net| IpAddr::V4(net.addr()));
+        v4.into_iter().chain(self.ipv6.map(|net| IpAddr::V6(net.addr())))
+    }
 }

@@ -18,7 +18,7 @@ pub struct IpamPool {
     pub subnet: Option<IpNet>,
     /// The part of the subnet that addresses are given from; the whole subnet when absent.
     pub ip_range: Option<IpNet>,
-    /// The bridge's own address; the first of the range when absent.
+    /// The bridge's own address; the first of the subnet when absent.
     pub gateway: Option<IpAddr>,
     /// Addresses that are never given out, by name.
     #[serde(default)]
@@ -154,7 +154,7 @@ impl FromStr for Protocol {
 /// A container port to publish on the host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortMapping {
-    /// The host's address; all of them when absent or unspecified.
+    /// The host's address; all of both families when absent, all of one when unspecified (`0.0.0.0`, `::`).
     pub host_ip: Option<IpAddr>,
     /// The host port, or the first of a range to choose from; 0 is any free one.
     pub host_port: u16,

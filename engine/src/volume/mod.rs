@@ -6,4 +6,4 @@
 pub mod binds;
 mod store;
 
-pub use store::{VolumeMount, VolumeSpec, VolumeView, Volumes};
+pub use store::{VolumeMount, VolumeRecord, VolumeSpec, VolumeView, Volumes};

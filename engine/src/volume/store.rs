@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::id::ContainerId;
@@ -54,6 +55,23 @@ pub struct VolumeMount {
     pub source: String,
     /// Options of the mount.
     pub options: Vec<String>,
+}
+
+/// A stored volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeRecord {
+    /// Version of this record.
+    pub v: u32,
+    /// Its name.
+    pub name: String,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Options of the driver.
+    pub options: BTreeMap<String, String>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Made without a name.
+    pub anonymous: bool,
 }
 
 /// All volumes of this daemon; cheap to clone.

@@ -6,6 +6,8 @@ pub mod clone;
 pub mod fifo;
 pub mod mount;
 pub mod namespace;
+pub mod netlink;
+pub mod nftables;
 pub mod pidfd;
 pub mod proc;
 pub mod pty;

@@ -5,14 +5,18 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
 
+pub mod address;
 pub mod blob;
+pub mod endpoint;
 pub mod event;
 pub mod image;
 pub mod ingest;
 pub mod layer;
 pub mod lease;
+pub mod network;
 pub mod setting;
 pub mod snapshot;
+pub mod volume;
 
 /// A record as it is stored.
 pub(crate) fn to_json(record: &impl Serialize) -> Result<String> {

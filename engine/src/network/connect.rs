@@ -1,0 +1,378 @@
+//! A sandbox into its networks, and out again.
+//!
+//! Order: addresses and ports are chosen in memory; endpoint and address rows are stored in one transaction; the links
+//! are made; the rules change; then it is in force. What fails is taken back in reverse, and a crash leaves rows that
+//! [`super::Networks::retain`] finds.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{EndpointId, NetworkId, SandboxId};
+use crate::metadata::Durability;
+use crate::metadata::tables::{address, endpoint};
+use crate::network::bridge::{self, OPTION_HOST_BINDING, Plug};
+use crate::network::firewall;
+use crate::network::ipam;
+use crate::network::networks::{Connected, Network, Shared, State, blocking, endpoint_view, port_rules};
+use crate::network::ports::Reserved;
+use crate::network::record::{EndpointRecord, NetworkRecord, RECORD_VERSION};
+use crate::network::spec::{EndpointSpec, PortMapping, Protocol};
+use crate::network::view::{Attachment, DnsView};
+
+/// Endpoints that one sandbox may have.
+const ENDPOINTS_MAX: usize = 64;
+/// Longest name of an interface.
+const IFNAME_LEN_MAX: usize = 15;
+/// Option of a network: what its interfaces are called in the sandbox, without their number.
+const OPTION_IFACE_PREFIX: &str = "com.docker.network.container_iface_prefix";
+
+/// Puts a sandbox into networks. See [`super::Networks::connect`].
+///
+/// # Errors
+/// See there; nothing of this call is left in force then.
+pub(super) async fn connect(
+    shared: &Arc<Shared>,
+    sandbox: &SandboxId,
+    netns: OwnedFd,
+    wanted: &[EndpointSpec],
+    ports: &[PortMapping],
+) -> Result<Attachment> {
+    if ports.len() > shared.config.ports_per_sandbox_max {
+        let (asked, max) = (ports.len(), shared.config.ports_per_sandbox_max);
+        return Err(Error::invalid(format!("{asked} published ports are asked for: the limit is {max}")));
+    }
+    let mut plugs = plan(shared, sandbox, wanted)?;
+    let reserved = match reserve_ports(shared, &mut plugs, ports) {
+        Ok(reserved) => reserved,
+        Err(error) => {
+            forget(&mut shared.write(), &records(&plugs));
+            return Err(error);
+        }
+    };
+    let establish = establish(shared, netns, &plugs).await;
+    if let Err(error) = establish {
+        drop(reserved);
+        if let Err(undo) = take_down(shared, records(&plugs)).await {
+            tracing::error!(%undo, %sandbox, "cannot undo a failed connection to a network: it is tried again later");
+        }
+        return Err(error);
+    }
+    if let Some(target) = plugs.iter().find(|plug| !plug.endpoint.ports.is_empty()) {
+        let EndpointRecord { ipv4, ipv6, .. } = &target.endpoint;
+        shared.ports.keep(reserved, ipv4.map(|net| net.addr()), ipv6.map(|net| net.addr()));
+    }
+    let all = attachment(&shared.read(), sandbox);
+    let new = |id: &EndpointId| plugs.iter().any(|plug| plug.endpoint.id == *id);
+    let endpoints = all.endpoints.into_iter().filter(|e| new(&e.id)).collect();
+    Ok(Attachment { endpoints, ..all })
+}
+
+/// What is in force for a sandbox.
+pub(super) fn attachment(state: &State, sandbox: &SandboxId) -> Attachment {
+    let Some(connected) = state.sandboxes.get(sandbox) else { return Attachment::default() };
+    let networks: Vec<_> = connected.iter().filter_map(|c| state.networks.get(&c.record.network_id)).collect();
+    let peers = networks.iter().flat_map(|n| n.view.endpoints.iter()).filter(|e| e.sandbox != *sandbox);
+    let names = peers.flat_map(|e| {
+        let ips = e.ipv4.map(|net| IpAddr::V4(net.addr())).into_iter().chain(e.ipv6.map(|net| IpAddr::V6(net.addr())));
+        let names: Vec<_> = e.name.iter().chain(&e.aliases).cloned().collect();
+        ips.flat_map(move |ip| names.clone().into_iter().map(move |name| (name, ip)))
+    });
+    Attachment {
+        endpoints: connected.iter().map(|c| Arc::clone(&c.view)).collect(),
+        ports: connected.iter().flat_map(|c| c.record.ports.iter().cloned()).collect(),
+        dns: DnsView { resolver: None, external: networks.iter().any(|n| !n.record.internal), peers: names.collect() },
+    }
+}
+
+/// Takes a sandbox out of all its networks, or of one.
+///
+/// # Errors
+/// When the store or the kernel refuses; what is left stays known and is tried again.
+pub(super) async fn disconnect(shared: &Arc<Shared>, sandbox: &SandboxId, only: Option<&NetworkId>) -> Result<()> {
+    let of_sandbox = shared.read().sandboxes.get(sandbox).cloned().unwrap_or_default();
+    let leaving = of_sandbox.into_iter().map(|c| c.record).filter(|r| only.is_none_or(|id| r.network_id == *id));
+    take_down(shared, leaving.collect()).await
+}
+
+fn records(plugs: &[Plug]) -> Vec<EndpointRecord> {
+    plugs.iter().map(|plug| plug.endpoint.clone()).collect()
+}
+
+/// Chooses networks, addresses and names, and leases the addresses in memory: all or none.
+fn plan(shared: &Shared, sandbox: &SandboxId, wanted: &[EndpointSpec]) -> Result<Vec<Plug>> {
+    let mut state = shared.write();
+    let existing: Vec<_> =
+        state.sandboxes.get(sandbox).map_or(Vec::new(), |c| c.iter().map(|c| c.record.clone()).collect());
+    if existing.len() + wanted.len() > ENDPOINTS_MAX {
+        return Err(Error::invalid(format!("sandbox {}: more than {ENDPOINTS_MAX} networks", sandbox.short())));
+    }
+    let mut plugs: Vec<Plug> = Vec::with_capacity(wanted.len());
+    for spec in wanted {
+        let others: Vec<_> = existing.iter().cloned().chain(records(&plugs)).collect();
+        match plan_one(&mut state, shared, sandbox, spec, &others) {
+            Ok(plug) => plugs.push(plug),
+            Err(error) => {
+                forget(&mut state, &records(&plugs));
+                return Err(error);
+            }
+        }
+    }
+    choose_default_route(&mut plugs, wanted, &existing);
+    Ok(plugs)
+}
+
+fn plan_one(
+    state: &mut State,
+    shared: &Shared,
+    sandbox: &SandboxId,
+    spec: &EndpointSpec,
+    others: &[EndpointRecord],
+) -> Result<Plug> {
+    let id = state.find(&spec.network)?.record.id.clone();
+    let network = state.networks.get_mut(&id).ok_or_else(|| Error::internal("the network is gone"))?;
+    let record = Arc::clone(&network.record);
+    if record.driver != "bridge" {
+        let message =
+            format!("network {} cannot be connected to: a sandbox is in it from its start or not at all", record.name);
+        return Err(Error::new(ErrorKind::Forbidden, message));
+    }
+    if others.iter().any(|other| other.network_id == id) {
+        let message = format!("sandbox {} is already connected to network {}", sandbox.short(), record.name);
+        return Err(Error::new(ErrorKind::Forbidden, message));
+    }
+    let interface = interface_name(&record, spec, others)?;
+    let (ipv4, ipv6) = lease(network, spec)?;
+    let endpoint_id = EndpointId::random();
+    network.members.insert(endpoint_id.clone());
+    let endpoint = EndpointRecord {
+        v: RECORD_VERSION,
+        network_id: id,
+        sandbox: sandbox.clone(),
+        mac: spec.mac.unwrap_or_else(|| derive_mac(ipv4, &endpoint_id)),
+        ipv4,
+        ipv6,
+        interface,
+        host_interface: format!("veth{}", endpoint_id.as_str().get(..8).unwrap_or_default()),
+        default_route: false,
+        name: spec.name.clone(),
+        aliases: spec.aliases.clone(),
+        ports: Vec::new(),
+        id: endpoint_id,
+    };
+    Ok(Plug { mtu: network.mtu(&shared.config), network: record, endpoint })
+}
+
+/// Leases an address of each family that the network has.
+fn lease(network: &mut Network, spec: &EndpointSpec) -> Result<(Option<Ipv4Net>, Option<Ipv6Net>)> {
+    let record = Arc::clone(&network.record);
+    let name = &record.name;
+    let mut leased = Vec::new();
+    for (ipv6, fixed) in [(false, spec.ipv4.map(IpAddr::V4)), (true, spec.ipv6.map(IpAddr::V6))] {
+        let of_family = |pool: &&crate::network::IpamPool| pool.subnet.is_some_and(|net| ipam::is_v6(&net) == ipv6);
+        let chosen = match (record.ipam.iter().find(of_family), fixed) {
+            (None, None) => continue,
+            (None, Some(ip)) => {
+                Err(Error::invalid(format!("invalid address {ip}: network {name} has no subnet for it")))
+            }
+            (Some(pool), Some(ip)) => ipam::claim(pool, &network.taken, ip).map(|ip| (pool, ip)),
+            (Some(pool), None) => {
+                ipam::allocate(pool, &network.taken, network.last_given.get(&ipv6).copied()).map(|ip| (pool, ip))
+            }
+        };
+        match chosen {
+            Ok((pool, ip)) => {
+                network.taken.insert(ip);
+                if fixed.is_none() {
+                    network.last_given.insert(ipv6, ip);
+                }
+                let prefix = pool.subnet.map_or(0, |net| net.prefix_len());
+                leased.push(IpNet::new(ip, prefix).map_err(|_| Error::internal("address pool with a wrong prefix"))?);
+            }
+            Err(error) => {
+                for net in leased {
+                    network.taken.remove(&net.addr());
+                }
+                return Err(error.context(format!("network {name}")));
+            }
+        }
+    }
+    let v4 = leased.iter().find_map(|net| if let IpNet::V4(v4) = net { Some(*v4) } else { None });
+    let v6 = leased.iter().find_map(|net| if let IpNet::V6(v6) = net { Some(*v6) } else { None });
+    Ok((v4, v6))
+}
+
+/// The name asked for, or the network's prefix with the first number that the sandbox does not use.
+fn interface_name(network: &NetworkRecord, spec: &EndpointSpec, others: &[EndpointRecord]) -> Result<String> {
+    let used = |name: &str| others.iter().any(|other| other.interface == name);
+    if let Some(name) = &spec.interface {
+        let fits = |b: u8| b.is_ascii_graphic() && b != b'/' && b != b':' && b != b'%';
+        let no_name = name.is_empty() || name.len() > IFNAME_LEN_MAX || matches!(name.as_str(), "." | ".." | "lo");
+        if no_name || !name.bytes().all(fits) {
+            return Err(Error::invalid(format!("invalid interface name {name:?}")));
+        }
+        if used(name) {
+            return Err(Error::conflict(format!("interface name {name:?} is used twice")));
+        }
+        return Ok(name.clone());
+    }
+    let prefix = network.options.get(OPTION_IFACE_PREFIX).map_or("eth", String::as_str);
+    let mut candidates = (0..=ENDPOINTS_MAX).map(|number| format!("{prefix}{number}"));
+    candidates.find(|name| !used(name)).ok_or_else(|| Error::internal("no interface name is free"))
+}
+
+/// From the IPv4 address, as Docker does: an address that comes back to another sandbox keeps its hardware address, so
+/// that no neighbour holds a wrong one.
+fn derive_mac(ipv4: Option<Ipv4Net>, endpoint: &EndpointId) -> [u8; 6] {
+    let tail = ipv4.map(|net| net.addr().octets()).unwrap_or_else(|| {
+        let number = endpoint.as_str().get(..8).and_then(|hex| u32::from_str_radix(hex, 16).ok());
+        number.unwrap_or_default().to_be_bytes()
+    });
+    [0x02, 0x42, tail[0], tail[1], tail[2], tail[3]]
+}
+
+/// One endpoint has the default route: the highest priority, then the first; none in an internal network; and none of
+/// these when the sandbox has one.
+fn choose_default_route(plugs: &mut [Plug], wanted: &[EndpointSpec], existing: &[EndpointRecord]) {
+    if existing.iter().any(|endpoint| endpoint.default_route) {
+        return;
+    }
+    let outward = plugs.iter_mut().zip(wanted).filter(|(plug, _)| !plug.network.internal);
+    let best = outward.reduce(|a, b| if b.1.gateway_priority > a.1.gateway_priority { b } else { a });
+    if let Some((plug, _)) = best {
+        plug.endpoint.default_route = true;
+    }
+}
+
+/// Binds the ports on the host and notes them with the endpoint that they lead to: the one with the default route.
+/// A sandbox with internal networks only publishes nothing, as with Docker.
+fn reserve_ports(shared: &Shared, plugs: &mut [Plug], ports: &[PortMapping]) -> Result<Reserved> {
+    let outward = plugs.iter().position(|plug| plug.endpoint.default_route);
+    let outward = outward.or_else(|| plugs.iter().position(|plug| !plug.network.internal));
+    let Some(plug) = outward.and_then(|index| plugs.get_mut(index)).filter(|_| !ports.is_empty()) else {
+        return Ok(Reserved::default());
+    };
+    let bound = plug.network.options.get(OPTION_HOST_BINDING).and_then(|text| text.parse::<Ipv4Addr>().ok());
+    let default_host_ip = bound.filter(|ip| !ip.is_unspecified()).map(IpAddr::V4);
+    let reserved = shared.ports.reserve(ports, default_host_ip)?;
+    plug.endpoint.ports = reserved.ports();
+    Ok(reserved)
+}
+
+/// Stores the endpoints, then makes their links, then their rules.
+async fn establish(shared: &Arc<Shared>, netns: OwnedFd, plugs: &[Plug]) -> Result<()> {
+    let rows = records(plugs);
+    let stored = shared.store.write(Durability::Crash, move |tx| {
+        rows.iter().try_for_each(|row| {
+            endpoint::insert(tx, row)?;
+            row.addresses().try_for_each(|ip| address::insert(tx, &row.network_id, ip, &row.id))
+        })
+    });
+    stored.await?;
+    let (shared, plugs) = (Arc::clone(shared), plugs.to_vec());
+    blocking(move || {
+        bridge::plug(netns.as_fd(), &plugs)?;
+        let rules: Vec<_> = plugs.iter().flat_map(|plug| port_rules(&plug.endpoint)).collect();
+        shared.change_rules(&firewall::add_ports(&rules), |state| enter(state, &plugs))
+    })
+    .await
+}
+
+/// Makes endpoints known to readers.
+fn enter(state: &mut State, plugs: &[Plug]) {
+    for plug in plugs {
+        let record = plug.endpoint.clone();
+        let view = Arc::new(endpoint_view(&record, &plug.network));
+        state.sandboxes.entry(record.sandbox.clone()).or_default().push(Connected { record, view });
+        state.republish(&plug.network.id);
+    }
+}
+
+/// Takes endpoints out of force: rules, links, host ports, rows, and last their addresses, so that no address is given
+/// again while a link may still have it.
+async fn take_down(shared: &Arc<Shared>, endpoints: Vec<EndpointRecord>) -> Result<()> {
+    if endpoints.is_empty() {
+        return Ok(());
+    }
+    let task = (Arc::clone(shared), endpoints.clone());
+    blocking(move || {
+        let (shared, endpoints) = task;
+        let rules: Vec<_> = endpoints.iter().flat_map(port_rules).collect();
+        // When the kernel does not know these rules, the whole table is applied, without these ports.
+        let rules = shared.change_rules(&firewall::remove_ports(&rules), |state| {
+            for record in &endpoints {
+                if let Some(connected) = state.sandboxes.get_mut(&record.sandbox) {
+                    connected.iter_mut().filter(|c| c.record.id == record.id).for_each(|c| c.record.ports.clear());
+                }
+            }
+        });
+        let links = endpoints.iter().map(|record| {
+            shared.ports.release(&record.ports);
+            forget_udp_flows(record);
+            bridge::remove_link(&record.host_interface)
+        });
+        links.fold(rules, Result::and)
+    })
+    .await?;
+    let ids: Vec<_> = endpoints.iter().map(|record| record.id.clone()).collect();
+    let removed = shared.store.write(Durability::Crash, move |tx| {
+        ids.iter().try_for_each(|id| {
+            address::delete_of(tx, id)?;
+            endpoint::delete(tx, id)
+        })
+    });
+    removed.await?;
+    let mut state = shared.write();
+    for record in &endpoints {
+        if let Some(connected) = state.sandboxes.get_mut(&record.sandbox) {
+            connected.retain(|c| c.record.id != record.id);
+            if connected.is_empty() {
+                state.sandboxes.remove(&record.sandbox);
+            }
+        }
+    }
+    forget(&mut state, &endpoints);
+    Ok(())
+}
+
+/// Gives the addresses of endpoints back, in memory.
+fn forget(state: &mut State, endpoints: &[EndpointRecord]) {
+    for record in endpoints {
+        if let Some(network) = state.networks.get_mut(&record.network_id) {
+            network.members.remove(&record.id);
+            for ip in record.addresses() {
+                network.taken.remove(&ip);
+            }
+        }
+        state.republish(&record.network_id);
+    }
+}
+
+/// A UDP client that goes on sending would follow the old translation; see `sys::netlink::flush_udp_port`.
+fn forget_udp_flows(record: &EndpointRecord) {
+    let udp = record.ports.iter().filter(|port| port.protocol == Protocol::Udp);
+    for port in udp {
+        for target in record.addresses() {
+            if let Err(error) = bridge::forget_udp_flows(target, port.host_port) {
+                tracing::debug!(%error, port = port.host_port, "flows of a published port are left to time out");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hardware_address_follows_the_address() {
+        let net: Ipv4Net = "172.17.0.2/16".parse().unwrap();
+        assert_eq!(derive_mac(Some(net), &EndpointId::random()), [0x02, 0x42, 172, 17, 0, 2]);
+        let (a, b) = (EndpointId::random(), EndpointId::random());
+        assert_eq!(derive_mac(None, &a), derive_mac(None, &a));
+        assert_ne!(derive_mac(None, &a), derive_mac(None, &b));
+    }
+}

@@ -1,0 +1,24 @@
+//! Netlink by hand: links, addresses, routes and connection tracking, with bounds checked both ways.
+//!
+//! A request that the kernel refuses is an [`std::io::Error`] with the kernel's errno and, where it gives one, its
+//! own sentence (extended acknowledgement). Sockets act in the network namespace of the thread that opened them:
+//! [`netns::within`] opens one elsewhere.
+
+mod address;
+mod conntrack;
+mod link;
+mod message;
+pub mod netns;
+mod route;
+mod socket;
+
+pub use address::{Address, add_address, list_addresses};
+pub use conntrack::flush_udp_port;
+pub use link::{
+    BridgePortFlag, BridgeSpec, Link, VethSpec, create_bridge, create_veth, find_link, list_links, remove_link,
+    rename_link, set_bridge_port_flag, set_link_master, set_link_up,
+};
+pub use message::{Attributes, Message};
+pub use route::{Route, add_default_route, list_routes};
+pub(crate) use socket::{APPEND, CREATE};
+pub use socket::{Answer, Protocol, Socket, netlink_errno};
