@@ -157,7 +157,7 @@ fn a_connection_that_fails_leaves_nothing() {
             // The kernel refuses after the first link is made: the name is taken in the namespace.
             (vec![bridge(), named("lo2")], vec![tcp(None, 8080, 80)], ErrorKind::Internal, "lo2"),
         ];
-        crate::lab::run_in(netns.as_fd(), "ip", &["link", "add", "lo2", "type", "dummy"]);
+        crate::lab::run_in(netns.as_fd(), "ip", &["link", "add", "lo2", "type", "bridge"]);
         for (wanted, ports, kind, words) in cases {
             let error = networks.connect(&id, netns.as_fd(), &wanted, &ports).await.unwrap_err();
             assert_eq!(error.kind(), kind, "{error}");
