@@ -139,13 +139,15 @@ fn tail(log: &Path) -> String {
 pub fn gantry_config(world: &World) -> String {
     format!(
         "root = {root:?}\nrun = {run:?}\ncgroup_parent = {cgroup:?}\nshim = {shim:?}\n\
-         [docker]\nsockets = [{docker:?}]\n[cri]\nsocket = {cri:?}\n",
+         [docker]\nlisten = [\"unix://{docker}\"]\n[cri]\nlisten = \"unix://{cri}\"\n\
+         [network]\ncni_conf_dir = {cni:?}\n",
         root = world.root(),
         run = world.run_dir(),
         cgroup = world.cgroup(),
         shim = program("containerd-shim-gantry-v1"),
-        docker = world.docker_socket(),
-        cri = world.cri_socket(),
+        docker = world.docker_socket().display(),
+        cri = world.cri_socket().display(),
+        cni = world.dir().join("cni"),
     )
 }
 
@@ -156,7 +158,7 @@ fn gantry_command(world: &World) -> Command {
     }
     let mut command = world.enter(program("gantryd"));
     command.arg("--config").arg(config);
-    command.env("RUST_LOG", std::env::var("GANTRY_E2E_LOG").unwrap_or_else(|_| "info".into()));
+    command.env("GANTRY_LOG", std::env::var("GANTRY_E2E_LOG").unwrap_or_else(|_| "info".into()));
     command
 }
 

@@ -48,6 +48,12 @@ impl World {
     /// Without root, or when a namespace cannot be made.
     #[track_caller]
     pub fn bare() -> Self {
+        Self::bare_with(EngineKind::from_environment())
+    }
+
+    /// The same for a chosen engine.
+    #[track_caller]
+    pub fn bare_with(kind: EngineKind) -> Self {
         assert!(rustix::process::geteuid().is_root(), "this test makes namespaces and cgroups: run it as root");
         let dir = tempfile::Builder::new().prefix("gt-").tempdir_in("/var/tmp").expect("a directory under /var/tmp");
         let name = dir.path().file_name().expect("name").to_string_lossy().into_owned();
@@ -65,7 +71,7 @@ impl World {
         assert_eq!(said.trim(), "ready", "the world's namespaces could not be set up");
         let init = wait::until("the world's init", Duration::from_secs(5), || only_child(holder.id()));
         let cgroup = format!("/gantry-test-{}", name.trim_start_matches("gt-").to_lowercase());
-        Self { holder, init, dir, cgroup, kind: EngineKind::from_environment(), daemon: None, registry: None }
+        Self { holder, init, dir, cgroup, kind, daemon: None, registry: None }
     }
 
     /// A world with the engine under test running in it.

@@ -146,7 +146,7 @@ fn system_directories_that_are_links() {
 #[test]
 fn our_programs_cannot_be_overwritten() {
     let world = World::gantry_only();
-    let programs = ["gantryd", "containerd-shim-gantry-v1"].map(|p| testkit::daemon::program(p));
+    let programs = ["gantryd", "containerd-shim-gantry-v1"].map(testkit::daemon::program);
     let sums = || programs.each_ref().map(|p| sample::sha256_of_file(p.to_str().expect("path")));
     let before = sums();
     let trap = sample::userland().file_mode("self", 0o755, b"#!/proc/self/exe\n").file_mode(

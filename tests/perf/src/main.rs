@@ -1,0 +1,24 @@
+//! `hack/bench`: the engine beside Debian's crun, runc and dockerd on this machine, in one run, taken in turns.
+//! Figures of a busy machine say little; their ratios within one run do.
+#![expect(clippy::print_stdout, reason = "a program whose result is what it prints")]
+
+mod engines;
+mod measure;
+mod memory;
+mod report;
+mod runtimes;
+
+use report::Report;
+
+fn main() {
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let chosen = |name: &str| wanted.is_empty() || wanted.iter().any(|w| w == name);
+    let mut report = Report::new();
+    if chosen("runtime") {
+        runtimes::create_start_delete(&mut report);
+    }
+    if ["run", "exec", "parallel", "memory", "ps", "pull", "cri"].into_iter().any(chosen) {
+        engines::compare(&mut report, &chosen);
+    }
+    println!("{}", report.summary());
+}
