@@ -1,4 +1,5 @@
 //! Cgroups on the running kernel: each test makes a cgroup of its own, and leaves nothing. Needs root and cgroup v1.
+#![expect(clippy::unwrap_used, reason = "a step of a test that fails is the failure of the test")]
 
 use std::io::Write;
 use std::os::fd::AsFd;

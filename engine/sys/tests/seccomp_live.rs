@@ -1,5 +1,6 @@
 //! Programs and capabilities put in force on the running kernel, in a child that ends afterwards. Needs root.
 #![expect(unsafe_code, reason = "fork, and raw system calls to see what the kernel answers")]
+#![expect(clippy::unwrap_used, reason = "a step of a test that fails is the failure of the test")]
 
 use std::io;
 
