@@ -5,6 +5,7 @@
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use sys::netlink::{self, Address, BridgePortFlag, BridgeSpec, Protocol, Socket, VethSpec, netns};
@@ -22,6 +23,9 @@ pub(super) const OPTION_MASQUERADE: &str = "com.docker.network.bridge.enable_ip_
 pub(super) const OPTION_HOST_BINDING: &str = "com.docker.network.bridge.host_binding_ipv4";
 /// Option: the maximum transmission unit.
 pub(super) const OPTION_MTU: &str = "com.docker.network.driver.mtu";
+
+/// Longest time that a new link is waited for.
+const OPERATIONAL_WAIT_MAX: Duration = Duration::from_millis(20);
 
 /// What an endpoint's link is made from.
 #[derive(Debug, Clone)]
@@ -150,7 +154,21 @@ pub(super) fn plug(netns: BorrowedFd<'_>, plugs: &[Plug]) -> Result<()> {
         let mut socket = Socket::open(Protocol::Route, 0)?;
         plugs.iter().try_for_each(|plug| address_peer(&mut socket, plug))
     })
-    .map_err(|e| failed("set the addresses and routes of the sandbox", e))
+    .map_err(|e| failed("set the addresses and routes of the sandbox", e))?;
+    for plug in plugs {
+        let bridge = plug.network.bridge.iter().map(String::as_str);
+        for link in std::iter::once(plug.endpoint.host_interface.as_str()).chain(bridge) {
+            wait_operational(&mut socket, link).map_err(|e| failed(format!("wait for link {link}"), e))?;
+        }
+    }
+    Ok(())
+}
+
+fn wait_operational(socket: &mut Socket, name: &str) -> io::Result<()> {
+    if !netlink::wait_operational(socket, name, OPERATIONAL_WAIT_MAX)? {
+        tracing::debug!(link = name, "not operational yet: its first packets may be lost");
+    }
+    Ok(())
 }
 
 fn set_port_flag(socket: &mut Socket, host_interface: &str, flag: BridgePortFlag) -> Result<()> {
@@ -182,7 +200,7 @@ fn address_peer(socket: &mut Socket, plug: &Plug) -> io::Result<()> {
             netlink::add_default_route(socket, link.index, gateway)?;
         }
     }
-    Ok(())
+    wait_operational(socket, interface)
 }
 
 /// The next hop out of a network for an address in it; none from an internal network.
@@ -195,12 +213,17 @@ pub(super) fn gateway_for(network: &NetworkRecord, net: IpNet) -> Option<IpAddr>
 ///
 /// # Errors
 /// When the kernel refuses.
-pub(super) fn readopt(bridge_index: u32, host_interfaces: &[String]) -> Result<()> {
+pub(super) fn readopt(record: &NetworkRecord, bridge_index: u32, host_interfaces: &[String]) -> Result<()> {
     let mut socket = route_socket()?;
     let links = netlink::list_links(&mut socket).map_err(|e| failed("list links", e))?;
+    let mut adopted = false;
     for link in links.iter().filter(|l| l.master != Some(bridge_index) && host_interfaces.contains(&l.name)) {
         netlink::set_link_master(&mut socket, link.index, bridge_index)
             .map_err(|e| failed(format!("put link {} into its bridge", link.name), e))?;
+        adopted = true;
+    }
+    if let Some(bridge) = record.bridge.as_deref().filter(|_| adopted) {
+        wait_operational(&mut socket, bridge).map_err(|e| failed(format!("wait for link {bridge}"), e))?;
     }
     Ok(())
 }

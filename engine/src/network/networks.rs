@@ -440,7 +440,8 @@ fn restore(shared: &Shared) -> Result<()> {
         with_bridge.map(|n| (Arc::clone(&n.record), n.mtu(&shared.config), host_interfaces(n))).collect()
     };
     for (record, mtu, host_interfaces) in bridges {
-        let made = bridge::ensure_bridge(&record, mtu).and_then(|index| bridge::readopt(index, &host_interfaces));
+        let made =
+            bridge::ensure_bridge(&record, mtu).and_then(|index| bridge::readopt(&record, index, &host_interfaces));
         let forwarding = if shared.config.ip_forward && !record.internal {
             bridge::enable_forwarding(record.enable_ipv6)
         } else {

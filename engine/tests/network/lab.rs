@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use engine::id::{Owner, SandboxId};
 use engine::metadata::Store;
 use engine::network::{Attachment, EndpointSpec, NetworkConfig, NetworkSpec, Networks, PortMapping, Protocol};
-use sys::netlink::{Protocol as Family, Socket, list_links, netns};
+use sys::netlink::{Protocol as Family, Socket, list_links, netns, wait_operational};
 
 /// The host's address on the LAN.
 pub(crate) const HOST: &str = "203.0.113.1";
@@ -51,6 +51,12 @@ pub(crate) fn run_in(netns: BorrowedFd<'_>, program: &str, arguments: &[&str]) -
     netns::within(netns, || Ok(run(program, arguments))).unwrap()
 }
 
+/// Waits until a link of the lab passes packets, so that a test that loses one has lost it in the engine's part.
+fn operational(link: &str) {
+    let mut socket = Socket::open(Family::Route, 0).unwrap();
+    assert!(wait_operational(&mut socket, link, Duration::from_secs(5)).unwrap(), "{link} of the lab stays down");
+}
+
 /// A host with the engine's networks and a LAN.
 pub(crate) struct Lab {
     pub(crate) directory: tempfile::TempDir,
@@ -71,6 +77,8 @@ impl Lab {
         run_in(lan.as_fd(), "sysctl", &["-qw", "net.ipv6.conf.far.disable_ipv6=0"]);
         run_in(lan.as_fd(), "ip", &["addr", "add", &format!("{LAN}/24"), "dev", "far"]);
         run_in(lan.as_fd(), "ip", &["addr", "add", "2001:db8::2/64", "dev", "far", "nodad"]);
+        operational("uplink");
+        netns::within(lan.as_fd(), || Ok(operational("far"))).unwrap();
         Self { directory: tempfile::tempdir().unwrap(), host: netns::current().unwrap(), lan }
     }
 

@@ -184,10 +184,10 @@ fn networks_are_created_refused_and_removed() {
         let names: Vec<_> = networks.list().iter().map(|n| n.name.clone()).collect();
         assert_eq!(names, ["bridge", "host", "none"]);
         let before = links();
-        let a = networks.create(spec("a")).await.unwrap();
+        let a = networks.create(spec("app")).await.unwrap();
         assert_eq!(a.ipam[0].subnet.unwrap().to_string(), "172.19.0.0/16", "past the route of the host");
         assert_eq!(a.bridge.as_deref(), Some(format!("br-{}", a.id.short()).as_str()));
-        assert_eq!(networks.create(spec("a")).await.unwrap_err().kind(), ErrorKind::AlreadyExists);
+        assert_eq!(networks.create(spec("app")).await.unwrap_err().kind(), ErrorKind::AlreadyExists);
         let mut clash = spec("b");
         clash.ipam = vec![IpamPool { subnet: Some("172.19.4.0/24".parse().unwrap()), ..IpamPool::default() }];
         let error = networks.create(clash).await.unwrap_err();
@@ -196,16 +196,16 @@ fn networks_are_created_refused_and_removed() {
         named.options.insert("com.docker.network.bridge.name".into(), "uplink".into());
         assert_eq!(networks.create(named).await.unwrap_err().kind(), ErrorKind::Conflict);
         assert_eq!(networks.get(&a.id.as_str()[..10]).unwrap().id, a.id);
-        let used = Sandbox::start(&networks, &["a"], &[]).await;
-        let error = networks.remove("a").await.unwrap_err();
+        let used = Sandbox::start(&networks, &["app"], &[]).await;
+        let error = networks.remove("app").await.unwrap_err();
         assert!(error.kind() == ErrorKind::Conflict && error.message().contains("has active endpoints"), "{error}");
         assert_eq!(networks.remove("bridge").await.unwrap_err().kind(), ErrorKind::Forbidden);
         assert!(networks.prune(|_| true).await.unwrap().is_empty());
         networks.disconnect(&used.id).await.unwrap();
         networks.disconnect(&used.id).await.unwrap();
-        assert_eq!(networks.prune(|_| true).await.unwrap(), ["a"]);
+        assert_eq!(networks.prune(|_| true).await.unwrap(), ["app"]);
         assert_eq!(links(), before);
-        assert_eq!(networks.get("a").unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(networks.get("app").unwrap_err().kind(), ErrorKind::NotFound);
     });
 }
 

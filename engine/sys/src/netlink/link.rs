@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::time::{Duration, Instant};
 
 use super::message::{Attributes, Message, read_u32};
 use super::socket::{CREATE, EXCL, Socket, netlink_errno};
@@ -16,6 +17,8 @@ const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_MASTER: u16 = 10;
 const IFLA_PROTINFO: u16 = 12;
+const IFLA_OPERSTATE: u16 = 16;
+const IF_OPER_UP: u8 = 6;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_NET_NS_FD: u16 = 28;
 const IFLA_INFO_KIND: u16 = 1;
@@ -26,6 +29,8 @@ const IFLA_BRPORT_ISOLATED: u16 = 33;
 
 const AF_BRIDGE: u8 = 7;
 const IFF_UP: u32 = 1;
+/// Between two looks at a link that is not yet operational.
+const OPERATIONAL_POLL: Duration = Duration::from_micros(200);
 /// Length of `ifinfomsg`.
 const IFINFO_LEN: usize = 16;
 
@@ -42,6 +47,8 @@ pub struct Link {
     pub master: Option<u32>,
     /// Administratively up.
     pub up: bool,
+    /// Able to pass packets (RFC 2863 `up`).
+    pub operational: bool,
     /// Hardware address.
     pub address: Vec<u8>,
 }
@@ -208,6 +215,25 @@ pub fn find_link(socket: &mut Socket, name: &str) -> io::Result<Option<Link>> {
     }
 }
 
+/// Waits until the link called `name` passes packets, at most for `limit`; answers whether it does.
+///
+/// A link that was just set up drops what is sent until the kernel's link watch has run, and an address question that
+/// is lost is asked again after a second only. Newer kernels (6.8) run the watch when they are asked for the link.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn wait_operational(socket: &mut Socket, name: &str, limit: Duration) -> io::Result<bool> {
+    let begin = Instant::now();
+    loop {
+        match find_link(socket, name)? {
+            Some(link) if link.operational => return Ok(true),
+            None => return Ok(false),
+            Some(_) if begin.elapsed() >= limit => return Ok(false),
+            Some(_) => std::thread::sleep(OPERATIONAL_POLL),
+        }
+    }
+}
+
 /// All links of the namespace.
 ///
 /// # Errors
@@ -229,6 +255,7 @@ fn parse_link(payload: &[u8]) -> io::Result<Link> {
     Ok(Link {
         index: read_u32(payload, 4)?,
         up: read_u32(payload, 8)? & IFF_UP != 0,
+        operational: attributes.find(IFLA_OPERSTATE) == Some(&[IF_OPER_UP]),
         name: attributes.find_text(IFLA_IFNAME).unwrap_or_default(),
         kind: info.find_text(IFLA_INFO_KIND).unwrap_or_default(),
         master: attributes.find_u32(IFLA_MASTER),

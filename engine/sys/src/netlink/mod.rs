@@ -16,7 +16,7 @@ pub use address::{Address, add_address, list_addresses};
 pub use conntrack::flush_udp_port;
 pub use link::{
     BridgePortFlag, BridgeSpec, Link, VethSpec, create_bridge, create_veth, find_link, list_links, remove_link,
-    rename_link, set_bridge_port_flag, set_link_master, set_link_up,
+    rename_link, set_bridge_port_flag, set_link_master, set_link_up, wait_operational,
 };
 pub use message::{Attributes, Message};
 pub use route::{Route, add_default_route, list_routes};
