@@ -151,6 +151,9 @@ impl ImageDocument {
     /// `InvalidArgument` that names `digest` and the reason when it is not an image configuration.
     pub fn parse(digest: Digest, bytes: &[u8]) -> Result<Self> {
         let wrong = |why: String| Error::invalid(format!("image configuration {digest}: {why}"));
+        if bytes.trim_ascii_start().first() != Some(&b'{') {
+            return Err(wrong("it is not a JSON object".to_owned()));
+        }
         let document: Self = serde_json::from_slice(bytes).map_err(|e| wrong(e.to_string()))?;
         if !document.rootfs.kind.is_empty() && document.rootfs.kind != "layers" {
             return Err(wrong(format!("rootfs type {:?} is not \"layers\"", document.rootfs.kind)));

@@ -1,24 +1,38 @@
 //! Images: what is known, pulled, loaded, tagged and removed; the same set behind both doors.
 //!
 //! Reads ([`Images::list`], [`Images::get`]) come from an index in memory and never wait. Writes take one lock, store,
-//! then publish.
+//! then publish. Bytes travel through `pull` (a registry), `archive` (a tar) or `layout` (a directory); all three end in
+//! the same two steps: blobs in the content store, layers unpacked by the snapshotter.
 
+mod archive;
 mod config;
+mod flight;
 mod history;
 mod index;
+mod layout;
+mod manifest;
 mod platform;
 mod progress;
+mod pull;
 pub mod reference;
 pub mod registry;
+mod remove;
+mod save;
 mod settings;
+mod tag;
+mod unpack;
 mod view;
 
+pub use archive::LoadedImage;
 pub use config::{Healthcheck, HistoryEntry, ImageConfig, ImageDocument};
 pub use history::HistoryItem;
-pub use index::{ImageUse, Images, LoadedImage, PullRequest, Removed, SaveStream};
+pub use index::Images;
 pub use platform::Platform;
 pub use progress::{LayerProgress, LayerStatus, PullProgress, PullStatus};
+pub use pull::PullRequest;
 pub use reference::Reference;
 pub use registry::RegistryAuth;
+pub use remove::{ImageUse, InUse, Removed};
+pub use save::SaveStream;
 pub use settings::ImageSettings;
 pub use view::{FsUsage, ImageView, ManifestRef};

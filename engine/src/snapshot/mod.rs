@@ -4,10 +4,11 @@
 //! written to, a directory on top. Nobody mounts here: [`Snapshotter::mounts`] gives a value, and who runs the
 //! container mounts it in the container's own mount namespace.
 
-mod apply;
+pub(crate) mod apply;
+mod count;
 mod directory_times;
 mod overlay;
-mod tar_stream;
+pub(crate) mod tar_stream;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use crate::error::{Error, Result};
 use crate::id::LayerId;
 
 pub use overlay::Overlay;
+pub(crate) use overlay::Staging;
 
 /// The most characters of a snapshot's key.
 const KEY_LEN_MAX: usize = 128;

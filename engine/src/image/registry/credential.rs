@@ -25,10 +25,40 @@ impl RegistryAuth {
             && self.identity_token.is_empty()
             && self.registry_token.is_empty()
     }
+
+    /// Whether they were given for `registry` (`docker.io`, `localhost:5000`): an address of another one is not.
+    pub(crate) fn is_for(&self, registry: &str) -> bool {
+        let address = self.server_address.trim();
+        let address = address.split_once("://").map_or(address, |(_, rest)| rest);
+        let host = address.split('/').next().unwrap_or("");
+        let hub = |host: &str| matches!(host, "docker.io" | "index.docker.io" | "registry-1.docker.io");
+        host.is_empty() || host == registry || (hub(host) && hub(registry))
+    }
 }
 
 impl fmt::Debug for RegistryAuth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RegistryAuth").field("server_address", &self.server_address).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_belong_to_their_registry_and_do_not_print() {
+        let auth = |address: &str| RegistryAuth {
+            username: "user".into(),
+            password: "s3cret".into(),
+            server_address: address.into(),
+            ..RegistryAuth::default()
+        };
+        assert!(auth("").is_for("anything"));
+        assert!(auth("https://index.docker.io/v1/").is_for("docker.io"));
+        assert!(auth("localhost:5000").is_for("localhost:5000"));
+        assert!(!auth("localhost:5000").is_for("localhost:5001"));
+        assert!(!auth("https://index.docker.io/v1/").is_for("evil.example"));
+        assert!(!format!("{:?}", auth("x")).contains("s3cret"));
     }
 }

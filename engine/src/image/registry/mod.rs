@@ -1,5 +1,18 @@
-//! The client of the OCI distribution protocol.
+//! The client of the OCI distribution protocol: what is fetched, from where, with which credentials.
+//!
+//! Rules that hold everywhere here: credentials go only to the registry that they were given for, never along a redirect
+//! to another host or to a mirror; what began with TLS never goes on without; every body has a limit and every wait a
+//! deadline; nothing a registry says is used as a path.
 
+mod challenge;
+mod client;
 mod credential;
+mod endpoint;
+mod fetch;
+mod hosts;
+mod tls;
+mod token;
 
+pub(crate) use client::{Registry, Repository};
 pub use credential::RegistryAuth;
+pub(crate) use fetch::FetchedManifest;
