@@ -31,6 +31,52 @@ pub struct EngineConfig {
     pub limits: Limits,
 }
 
+impl EngineConfig {
+    /// What the image part is told of it.
+    pub(crate) fn image_settings(&self) -> crate::image::ImageSettings {
+        let images = &self.images;
+        let mut settings = crate::image::ImageSettings::under(&self.root);
+        settings.hosts_dir = Some(images.hosts_dir.clone()).filter(|dir| !dir.as_os_str().is_empty());
+        if !images.registry_mirrors.is_empty() {
+            settings.registry_mirrors = [("docker.io".to_owned(), images.registry_mirrors.clone())].into();
+        }
+        settings.insecure_registries = images.insecure_registries.clone();
+        settings.layers_parallel_max = images.downloads_max;
+        settings.flights_max = images.unpacks_max.max(images.downloads_max);
+        settings
+    }
+    /// What the network part is told of it.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a subnet or a pool.
+    pub(crate) fn network_settings(&self) -> crate::Result<crate::network::NetworkConfig> {
+        let network = &self.network;
+        let wrong = |field: &str, text: &str| crate::Error::invalid(format!("network.{field}: {text:?} is not a subnet"));
+        let mut settings = crate::network::NetworkConfig {
+            table: network.table.clone(),
+            bridge: network.bridge_name.clone(),
+            netns_pool_size: network.netns_pool,
+            cni_conf_dir: network.cni_conf_dir.clone(),
+            cni_bin_dirs: network.cni_bin_dirs.clone(),
+            cni_cache_dir: self.root.join("cni"),
+            ..Default::default()
+        };
+        if !network.bridge_subnet.is_empty() {
+            let subnet = network.bridge_subnet.parse().map_err(|_| wrong("bridge_subnet", &network.bridge_subnet))?;
+            settings.bridge_subnet = Some(subnet);
+        }
+        if network.pools != NetworkConfig::default().pools {
+            let pool = |text: &String| {
+                let (base, size) = text.rsplit_once('/')?;
+                Some(crate::network::AddressPool { base: base.parse().ok()?, size: size.parse().ok()? })
+            };
+            let pools = network.pools.iter().map(|text| pool(text).ok_or_else(|| wrong("pools", text)));
+            settings.pools = pools.collect::<crate::Result<_>>()?;
+        }
+        Ok(settings)
+    }
+}
+
 /// Who makes cgroups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -173,6 +219,10 @@ impl Limits {
     /// `shim_start_ms_max` as a duration.
     pub fn shim_start(&self) -> Duration {
         Duration::from_millis(self.shim_start_ms_max)
+    }
+    /// `stop_grace_ms_max` as a duration.
+    pub fn stop_grace(&self) -> Duration {
+        Duration::from_millis(self.stop_grace_ms_max)
     }
     /// `shim_call_ms_max` as a duration.
     pub fn shim_call(&self) -> Duration {

@@ -2,24 +2,145 @@
 //!
 //! A call that changes something is carried out by the object's driver: a client that goes away cancels nothing.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::{HashMap, VecDeque};
+use std::fmt::Debug;
+use std::fs::File;
+use std::hash::Hash;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use tokio_util::sync::CancellationToken;
 
 use crate::config::EngineConfig;
-use crate::container::{
-    AttachOptions, AttachedIo, ContainerView, ExecOutput, ExecView, LogOptions, LogReceiver, RemoveOptions,
-    StatsSample, TopTable, WaitCondition, WaitOutcome,
-};
-use crate::error::{Error, Result};
-use crate::event::Event;
-use crate::id::{ContainerId, ExecId, Owner, SandboxId};
-use crate::sandbox::SandboxView;
-use crate::spec::{ContainerSpec, ExecSpec, Resources, SandboxSpec};
+use crate::container::exec::Exec;
+use crate::container::handle::ContainerCell;
+use crate::container::rootfs::UserFiles;
+use crate::container::{ContainerHandle, ContainerView, ExecHandle, Phase, RemoveOptions};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{Event, EventBus, NewEvent};
+use crate::host;
+use crate::id::{ContainerId, ExecId, ImageId, Owner, SandboxId};
+use crate::image::Images;
+use crate::metadata::{Durability, Store, tables};
+use crate::names::NameIndex;
+use crate::network::Networks;
+use crate::sandbox::handle::{SandboxCell, detached};
+use crate::sandbox::{SandboxHandle, SandboxView};
+use crate::snapshot::Snapshotter;
+use crate::spec::facts::HostFacts;
+use crate::spec::{ContainerSpec, SandboxSpec};
+use crate::task::{ShimRuntime, TaskRuntime};
+use crate::volume::Volumes;
+
+/// Images whose user files are kept in memory.
+const USER_FILES_KEPT_MAX: usize = 256;
+/// Sets of capabilities whose seccomp section is kept in memory.
+const SECCOMP_KEPT_MAX: usize = 64;
 
 /// Everything a door can ask for.
 #[derive(Debug, Clone)]
 pub struct Engine {
-    config: Arc<EngineConfig>,
+    core: Arc<Core>,
+}
+
+/// What all objects of one engine share.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) config: EngineConfig,
+    pub(crate) store: Store,
+    pub(crate) events: EventBus,
+    pub(crate) images: Images,
+    pub(crate) networks: Networks,
+    pub(crate) volumes: Volumes,
+    pub(crate) snapshots: Arc<dyn Snapshotter>,
+    pub(crate) runtime: Arc<dyn TaskRuntime>,
+    pub(crate) host: HostFacts,
+    pub(crate) containers: Table<ContainerId, ContainerCell>,
+    pub(crate) container_names: NameIndex<ContainerId>,
+    pub(crate) sandboxes: Table<SandboxId, SandboxCell>,
+    pub(crate) sandbox_names: NameIndex<SandboxId>,
+    pub(crate) execs: Table<ExecId, Exec>,
+    pub(crate) user_files: Cache<ImageId, Arc<UserFiles>>,
+    pub(crate) seccomp: Cache<u64, Arc<str>>,
+    pub(crate) closing: CancellationToken,
+    changes: AtomicU64,
+    info: EngineInfo,
+    /// Held for as long as the engine is open.
+    _locks: [File; 2],
+}
+
+impl Core {
+    /// The number of the next change of any container.
+    pub(crate) fn next_change(&self) -> u64 {
+        self.changes.fetch_add(1, Ordering::Relaxed) + 1
+    }
+    /// Where the engine keeps what belongs to a container: its log.
+    pub(crate) fn container_dir(&self, id: &ContainerId) -> PathBuf {
+        self.config.root.join("containers").join(id.as_str())
+    }
+    /// Where the engine keeps what belongs to a sandbox: the files mounted over /etc.
+    pub(crate) fn sandbox_dir(&self, id: &SandboxId) -> PathBuf {
+        self.config.root.join("sandboxes").join(id.as_str())
+    }
+    /// Forgets the execs of a container that is gone.
+    pub(crate) fn forget_execs(&self, container: &ContainerId) {
+        self.execs.retain(|exec| exec.container.id != *container);
+    }
+    /// How many execs of a container are kept.
+    pub(crate) fn execs_of(&self, container: &ContainerId) -> usize {
+        self.execs.all().iter().filter(|exec| exec.container.id == *container).count()
+    }
+}
+
+/// The objects of one kind, by id.
+#[derive(Debug)]
+pub(crate) struct Table<K, V>(RwLock<HashMap<K, Arc<V>>>);
+
+impl<K: Eq + Hash, V> Table<K, V> {
+    fn new() -> Self {
+        Self(RwLock::new(HashMap::new()))
+    }
+    pub(crate) fn get(&self, id: &K) -> Option<Arc<V>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+    pub(crate) fn insert(&self, id: K, value: Arc<V>) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(id, value);
+    }
+    pub(crate) fn remove(&self, id: &K) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+    fn retain(&self, keep: impl Fn(&V) -> bool) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).retain(|_, value| keep(value));
+    }
+    pub(crate) fn all(&self) -> Vec<Arc<V>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+}
+
+/// A bounded cache; the oldest entry goes first.
+#[derive(Debug)]
+pub(crate) struct Cache<K, V> {
+    entries: Mutex<VecDeque<(K, V)>>,
+    len_max: usize,
+}
+
+impl<K: PartialEq, V: Clone> Cache<K, V> {
+    fn new(len_max: usize) -> Self {
+        Self { entries: Mutex::new(VecDeque::new()), len_max }
+    }
+    pub(crate) fn get(&self, key: &K) -> Option<V> {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.iter().find(|(k, _)| k == key).map(|(_, value)| value.clone())
+    }
+    pub(crate) fn put(&self, key: K, value: V) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.retain(|(k, _)| *k != key);
+        if entries.len() >= self.len_max {
+            entries.pop_front();
+        }
+        entries.push_back((key, value));
+    }
 }
 
 /// Follows events; `None` never comes while the engine runs. A follower that is too slow gets
@@ -62,90 +183,151 @@ pub struct CreatedContainer {
     pub warnings: Vec<String>,
 }
 
-fn unbuilt<T>(what: &str) -> Result<T> {
-    Err(Error::not_implemented(format!("{what} is not built")))
-}
-
 impl Engine {
     /// Takes the lock on the root, opens the stores, recovers what was there and starts the drivers.
     ///
     /// # Errors
     /// `Conflict` when another daemon uses the same root or run directory.
     pub async fn open(config: EngineConfig) -> Result<Self> {
-        Ok(Self { config: Arc::new(config) })
+        let runtime = Arc::new(ShimRuntime::new(&config));
+        Self::open_with(config, runtime).await
+    }
+
+    /// As [`Engine::open`], with another way to run tasks.
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub async fn open_with(config: EngineConfig, runtime: Arc<dyn TaskRuntime>) -> Result<Self> {
+        let locks = [lock(&config.root, "root")?, lock(&config.run, "run directory")?];
+        let store = Store::open(&config.root.join("meta.db"))?;
+        let events = EventBus::open(store.clone(), config.limits.events_kept_max)?;
+        let images = Images::open(store.clone(), config.image_settings()).await?;
+        let networks = Networks::open(store.clone(), config.network_settings()?).await?;
+        let volumes = Volumes::open(store.clone(), config.root.join("volumes")).await?;
+        let host = host::facts();
+        let info = host::info(&config, &host, daemon_id(&store).await?);
+        let core = Arc::new(Core {
+            snapshots: images.snapshotter(),
+            config,
+            store,
+            events,
+            images,
+            networks,
+            volumes,
+            runtime,
+            host,
+            containers: Table::new(),
+            container_names: NameIndex::new("container"),
+            sandboxes: Table::new(),
+            sandbox_names: NameIndex::new("sandbox"),
+            execs: Table::new(),
+            user_files: Cache::new(USER_FILES_KEPT_MAX),
+            seccomp: Cache::new(SECCOMP_KEPT_MAX),
+            closing: CancellationToken::new(),
+            changes: AtomicU64::new(0),
+            info,
+            _locks: locks,
+        });
+        crate::recover::recover(&core).await?;
+        Ok(Self { core })
     }
     /// Flushes and stops. Containers go on.
-    pub async fn close(&self) {}
+    pub async fn close(&self) {
+        self.core.closing.cancel();
+        // The writer thread works in order: when this is done, all before it is.
+        if let Err(error) = self.core.store.write(Durability::Power, |_| Ok(())).await {
+            tracing::warn!(%error, "the metadata could not be flushed");
+        }
+    }
     /// The configuration.
     pub fn config(&self) -> &EngineConfig {
-        &self.config
+        &self.core.config
     }
     /// The images of both doors.
-    pub fn images(&self) -> &crate::image::Images {
-        unreachable!("no engine is opened before its stores are")
+    pub fn images(&self) -> &Images {
+        &self.core.images
     }
     /// The networks of both doors.
-    pub fn networks(&self) -> &crate::network::Networks {
-        unreachable!("no engine is opened before its stores are")
+    pub fn networks(&self) -> &Networks {
+        &self.core.networks
     }
     /// The volumes of both doors.
-    pub fn volumes(&self) -> &crate::volume::Volumes {
-        unreachable!("no engine is opened before its stores are")
+    pub fn volumes(&self) -> &Volumes {
+        &self.core.volumes
     }
     /// Facts.
     pub fn info(&self) -> EngineInfo {
-        EngineInfo::default()
+        self.core.info.clone()
     }
     /// Makes a container (record, writable layer, volumes); nothing runs yet.
     ///
     /// # Errors
     /// `InvalidArgument`, `NotFound` (image, sandbox, network), `AlreadyExists` (name).
-    pub async fn create_container(&self, _spec: ContainerSpec) -> Result<CreatedContainer> {
-        unbuilt("creating a container")
+    pub async fn create_container(&self, spec: ContainerSpec) -> Result<CreatedContainer> {
+        let core = Arc::clone(&self.core);
+        detached(async move { crate::container::create::create(&core, spec).await }).await
     }
     /// By id, unique id prefix or name (with or without leading slash). Names are looked up among `docker` first.
     ///
     /// # Errors
     /// `NotFound` `No such container: X`; `InvalidArgument` for an ambiguous prefix.
     pub fn container(&self, name: &str) -> Result<ContainerHandle> {
-        Err(Error::not_found(format!("No such container: {name}")))
+        let id = self.core.container_names.resolve(name)?;
+        let missing = || Error::not_found(format!("No such container: {name}"));
+        Ok(ContainerHandle { cell: self.core.containers.get(&id).ok_or_else(missing)?, core: Arc::clone(&self.core) })
     }
     /// All containers of both doors, newest first. From memory.
     pub fn containers(&self) -> Vec<Arc<ContainerView>> {
-        Vec::new()
+        let mut views: Vec<_> = self.core.containers.all().iter().map(|cell| cell.view()).collect();
+        views.sort_by(|a, b| b.created_ns.cmp(&a.created_ns).then_with(|| a.id.cmp(&b.id)));
+        views
     }
     /// Makes and starts a sandbox (CRI RunPodSandbox).
     ///
     /// # Errors
     /// As [`Engine::create_container`].
-    pub async fn run_sandbox(&self, _spec: SandboxSpec) -> Result<SandboxHandle> {
-        unbuilt("running a sandbox")
+    pub async fn run_sandbox(&self, spec: SandboxSpec) -> Result<SandboxHandle> {
+        let core = Arc::clone(&self.core);
+        detached(async move { crate::sandbox::run::run(&core, spec).await }).await
     }
     /// By id, unique id prefix or name.
     ///
     /// # Errors
     /// `NotFound`.
     pub fn sandbox(&self, name: &str) -> Result<SandboxHandle> {
-        Err(Error::not_found(format!("No such sandbox: {name}")))
+        let missing = || Error::not_found(format!("No such sandbox: {name}"));
+        let id = match name.parse::<SandboxId>() {
+            Ok(id) => id,
+            Err(_) => self.core.sandbox_names.resolve(name)?,
+        };
+        Ok(SandboxHandle { cell: self.core.sandboxes.get(&id).ok_or_else(missing)?, core: Arc::clone(&self.core) })
     }
     /// All sandboxes (also docker containers' own), newest first. From memory.
     pub fn sandboxes(&self) -> Vec<Arc<SandboxView>> {
-        Vec::new()
+        let mut views: Vec<_> = self.core.sandboxes.all().iter().map(|cell| cell.view.borrow().clone()).collect();
+        views.sort_by(|a, b| b.created_ns.cmp(&a.created_ns).then_with(|| a.id.cmp(&b.id)));
+        views
     }
     /// By exec id.
     ///
     /// # Errors
     /// `NotFound` `No such exec instance: X`.
     pub fn exec(&self, id: &str) -> Result<ExecHandle> {
-        Err(Error::not_found(format!("No such exec instance: {id}")))
+        let missing = || Error::not_found(format!("No such exec instance: {id}"));
+        let parsed = id.parse().map_err(|_| missing())?;
+        Ok(ExecHandle { exec: self.core.execs.get(&parsed).ok_or_else(missing)?, core: Arc::clone(&self.core) })
     }
     /// Events from `since_ns` (ns since 1970; `None` = only new ones) on: those kept, then those that come.
-    pub fn events(&self, _since_ns: Option<i64>) -> EventReceiver {
-        tokio::sync::mpsc::channel(1).1
+    pub fn events(&self, since_ns: Option<i64>) -> EventReceiver {
+        self.core.events.follow(since_ns)
     }
     /// The sequence number of the newest event.
     pub fn event_seq(&self) -> u64 {
-        0
+        self.core.events.seq()
+    }
+    /// Tells of something that a door did with images, networks or volumes.
+    pub async fn publish(&self, event: NewEvent) {
+        self.core.events.publish(event).await;
     }
     /// Removes all stopped docker containers that `wanted` accepts; returns their ids and the bytes freed.
     ///
@@ -153,224 +335,62 @@ impl Engine {
     /// The first removal that fails; those before it stay removed.
     pub async fn prune_containers(
         &self,
-        _wanted: impl Fn(&ContainerView) -> bool + Send,
+        wanted: impl Fn(&ContainerView) -> bool + Send,
     ) -> Result<(Vec<ContainerId>, u64)> {
-        unbuilt("pruning containers")
+        let at_rest = |view: &ContainerView| matches!(view.phase, Phase::Created | Phase::Exited | Phase::Dead);
+        let mut chosen = self.containers();
+        chosen.retain(|view| view.spec.owner == Owner::Docker && at_rest(view) && wanted(view));
+        let (mut removed, mut bytes) = (Vec::new(), 0);
+        for view in chosen {
+            let used = match view.id.as_str().parse() {
+                Ok(key) => self.core.snapshots.usage(&key).await.map_or(0, |usage| usage.bytes),
+                Err(_) => 0,
+            };
+            let handle = match self.container(view.id.as_str()) {
+                Ok(handle) => handle,
+                Err(_) => continue,
+            };
+            match handle.remove(Owner::Docker, RemoveOptions::default()).await {
+                Ok(()) => {
+                    removed.push(view.id.clone());
+                    bytes += used;
+                }
+                // Started or removed by somebody else in the meantime.
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Conflict) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((removed, bytes))
     }
 }
 
-/// A container to call.
-#[derive(Debug, Clone)]
-pub struct ContainerHandle {
-    id: ContainerId,
-}
-
-impl ContainerHandle {
-    /// Its id.
-    pub fn id(&self) -> &ContainerId {
-        &self.id
-    }
-    /// Its newest view. From memory, never waits.
-    pub fn view(&self) -> Arc<ContainerView> {
-        unreachable!("no handle is made before the engine makes containers")
-    }
-    /// Starts it. Its sandbox is brought up if it is its own.
-    ///
-    /// # Errors
-    /// `NotModified` when it runs; an error with `exit_code` 126/127 when its program cannot be executed.
-    pub async fn start(&self) -> Result<()> {
-        unbuilt("start")
-    }
-    /// Asks it to end with its stop signal (or `signal`), kills it after `grace` (default: its own, then 10 s).
-    ///
-    /// # Errors
-    /// `NotModified` when it does not run.
-    pub async fn stop(&self, _grace: Option<Duration>, _signal: Option<&str>) -> Result<()> {
-        unbuilt("stop")
-    }
-    /// Sends a signal (name or number).
-    ///
-    /// # Errors
-    /// `Conflict` `container X is not running`; `InvalidArgument` for an unknown signal.
-    pub async fn kill(&self, _signal: &str) -> Result<()> {
-        unbuilt("kill")
-    }
-    /// Stops and starts.
-    ///
-    /// # Errors
-    /// As `stop` and `start`, without `NotModified`.
-    pub async fn restart(&self, _grace: Option<Duration>, _signal: Option<&str>) -> Result<()> {
-        unbuilt("restart")
-    }
-    /// Freezes it.
-    ///
-    /// # Errors
-    /// `Conflict` when it does not run or is paused.
-    pub async fn pause(&self) -> Result<()> {
-        unbuilt("pause")
-    }
-    /// Thaws it.
-    ///
-    /// # Errors
-    /// `Conflict` when it is not paused.
-    pub async fn unpause(&self) -> Result<()> {
-        unbuilt("unpause")
-    }
-    /// Removes it; `caller` is the door that asks.
-    ///
-    /// # Errors
-    /// `Conflict` when it runs and `force` is not set; `Forbidden` when the other door owns it and `force` is not set.
-    pub async fn remove(&self, _caller: Owner, _options: RemoveOptions) -> Result<()> {
-        unbuilt("remove")
-    }
-    /// Gives it another name.
-    ///
-    /// # Errors
-    /// `AlreadyExists`, `InvalidArgument`.
-    pub async fn rename(&self, _name: &str) -> Result<()> {
-        unbuilt("rename")
-    }
-    /// Changes limits (only those that are set) and, if given, the restart policy; live.
-    ///
-    /// # Errors
-    /// `InvalidArgument` naming the field; nothing is changed then.
-    pub async fn update(&self, _resources: Resources, _restart: Option<crate::spec::RestartPolicy>) -> Result<()> {
-        unbuilt("update")
-    }
-    /// Sets the terminal's size.
-    ///
-    /// # Errors
-    /// `Conflict` when it does not run.
-    pub async fn resize(&self, _height: u16, _width: u16) -> Result<()> {
-        unbuilt("resize")
-    }
-    /// Begins to wait at once (before it returns); the future ends when the condition holds.
-    pub fn wait(&self, _condition: WaitCondition) -> impl Future<Output = Result<WaitOutcome>> + Send + 'static {
-        async { unbuilt("wait") }
-    }
-    /// Connects to the first process. On a created container it connects before the start, so that nothing is missed.
-    ///
-    /// # Errors
-    /// `Conflict` when paused or being removed.
-    pub async fn attach(&self, _options: AttachOptions) -> Result<AttachedIo> {
-        unbuilt("attach")
-    }
-    /// Reads its log.
-    ///
-    /// # Errors
-    /// `NotImplemented` `configured logging driver does not support reading`.
-    pub async fn logs(&self, _options: LogOptions) -> Result<LogReceiver> {
-        unbuilt("logs")
-    }
-    /// Makes an exec; nothing runs yet.
-    ///
-    /// # Errors
-    /// `Conflict` `container X is not running` / `is paused`.
-    pub async fn exec(&self, _spec: ExecSpec) -> Result<ExecHandle> {
-        unbuilt("exec")
-    }
-    /// Runs a command to its end (CRI ExecSync). At the deadline it is killed: `DeadlineExceeded`.
-    ///
-    /// # Errors
-    /// As [`ContainerHandle::exec`].
-    pub async fn exec_sync(&self, _args: Vec<String>, _timeout: Option<Duration>) -> Result<ExecOutput> {
-        unbuilt("exec")
-    }
-    /// One sample of its use.
-    ///
-    /// # Errors
-    /// `Conflict` when it does not run.
-    pub async fn stats(&self) -> Result<StatsSample> {
-        unbuilt("stats")
-    }
-    /// Its processes, read from /proc; `ps_args` as docker's (`-ef`, `aux`, `-o pid,cmd`).
-    ///
-    /// # Errors
-    /// `Conflict` when it does not run; `InvalidArgument` for unknown columns.
-    pub async fn top(&self, _ps_args: &str) -> Result<TopTable> {
-        unbuilt("top")
-    }
-    /// Opens the log file anew after someone moved it (CRI ReopenContainerLog).
-    ///
-    /// # Errors
-    /// `Conflict` when it does not run.
-    pub async fn reopen_log(&self) -> Result<()> {
-        unbuilt("reopening the log")
+/// Makes a directory of the engine and takes it for this process alone.
+fn lock(dir: &Path, what: &str) -> Result<File> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let named = |e: std::io::Error| Error::from(e).context(format!("{what} {}", dir.display()));
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(named)?;
+    let file = File::options().create(true).append(true).open(dir.join("lock")).map_err(named)?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            Err(Error::conflict(format!("another daemon uses the {what} {}", dir.display())))
+        }
+        Err(error) => Err(named(error.into())),
     }
 }
 
-/// An exec to call.
-#[derive(Debug, Clone)]
-pub struct ExecHandle {
-    id: ExecId,
-}
-
-impl ExecHandle {
-    /// Its id.
-    pub fn id(&self) -> &ExecId {
-        &self.id
+/// This daemon's id: made once, then kept.
+async fn daemon_id(store: &Store) -> Result<String> {
+    const KEY: &str = "daemon_id";
+    if let Some(id) = store.read(|c| tables::setting::get(c, KEY))? {
+        return Ok(id);
     }
-    /// Its view.
-    pub fn view(&self) -> ExecView {
-        unreachable!("no handle is made before the engine makes execs")
-    }
-    /// Starts it with its streams connected.
-    ///
-    /// # Errors
-    /// `Conflict` `Exec command X has already run`; an error with `exit_code` 126/127.
-    pub async fn start(&self, _console_size: Option<(u16, u16)>) -> Result<AttachedIo> {
-        unbuilt("exec start")
-    }
-    /// Starts it with nothing connected.
-    ///
-    /// # Errors
-    /// As `start`.
-    pub async fn start_detached(&self) -> Result<()> {
-        unbuilt("exec start")
-    }
-    /// Sets its terminal's size.
-    ///
-    /// # Errors
-    /// `Conflict` when it does not run.
-    pub async fn resize(&self, _height: u16, _width: u16) -> Result<()> {
-        unbuilt("exec resize")
-    }
-    /// Waits for its end.
-    ///
-    /// # Errors
-    /// `Internal` when its exit code is lost.
-    pub async fn wait(&self) -> Result<i32> {
-        unbuilt("exec wait")
-    }
-}
-
-/// A sandbox to call.
-#[derive(Debug, Clone)]
-pub struct SandboxHandle {
-    id: SandboxId,
-}
-
-impl SandboxHandle {
-    /// Its id.
-    pub fn id(&self) -> &SandboxId {
-        &self.id
-    }
-    /// Its newest view. From memory, never waits.
-    pub fn view(&self) -> Arc<SandboxView> {
-        unreachable!("no handle is made before the engine makes sandboxes")
-    }
-    /// Stops its containers and takes its network down. Idempotent.
-    ///
-    /// # Errors
-    /// What could not be undone; it is tried again by the next call and by the engine itself.
-    pub async fn stop(&self) -> Result<()> {
-        unbuilt("stopping a sandbox")
-    }
-    /// Stops it, removes its containers and itself. Idempotent for CRI: a missing sandbox is a door's affair.
-    ///
-    /// # Errors
-    /// As `stop`; `Forbidden` when the other door owns it and `force` is not set.
-    pub async fn remove(&self, _caller: Owner, _force: bool) -> Result<()> {
-        unbuilt("removing a sandbox")
-    }
+    let mut bytes = [0_u8; 16];
+    getrandom::fill(&mut bytes).map_err(|e| Error::internal(format!("make the daemon's id: {e}")))?;
+    let hex = hex::encode(bytes);
+    let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
+    let id = parts.join("-");
+    let stored = id.clone();
+    store.write(Durability::Power, move |tx| tables::setting::put(tx, KEY, &stored)).await?;
+    Ok(id)
 }

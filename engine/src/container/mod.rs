@@ -10,6 +10,29 @@
 //! ```
 //! Spec (asked), record (stored), state (pure rules), handle (calls), driver (the one writer).
 
+pub(crate) mod attach;
+pub(crate) mod create;
+pub(crate) mod driver;
+pub(crate) mod exec;
+pub(crate) mod handle;
+mod health;
+mod pause;
+pub(crate) mod process;
+mod random_name;
+pub(crate) mod record;
+mod remove;
+mod rename;
+pub(crate) mod restart_policy;
+pub(crate) mod rootfs;
+pub mod signal;
+mod start;
+pub mod state;
+mod stats;
+mod stop;
+mod top;
+mod update;
+mod wait;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +43,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::id::{ContainerId, ExecId, ImageId, SandboxId};
 use crate::sandbox::EndpointInfo;
 use crate::spec::{ContainerSpec, ExecSpec};
+
+pub use exec::ExecHandle;
+pub use handle::ContainerHandle;
 
 /// Where a container is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -221,10 +247,11 @@ pub enum Stream {
 pub struct AttachedIo {
     /// A terminal: output is raw and only `Stdout`.
     pub tty: bool,
+    /// Output in order, `None` at the end. Bounded: a slow reader slows itself, not the container's log.
+    /// It is dropped before `stdin`, so that the engine can tell who has gone from who has no more to say.
+    pub output: tokio::sync::mpsc::Receiver<(Stream, bytes::Bytes)>,
     /// Input; shutting it down half-closes. `None` if stdin was not asked for or is not open.
     pub stdin: Option<Box<dyn AsyncWrite + Send + Unpin>>,
-    /// Output in order, `None` at the end. Bounded: a slow reader slows itself, not the container's log.
-    pub output: tokio::sync::mpsc::Receiver<(Stream, bytes::Bytes)>,
 }
 
 impl std::fmt::Debug for AttachedIo {

@@ -5,7 +5,15 @@
 //! (none) ─► Creating ─► Ready ─► Stopping ─► NotReady ─► Removing ─► (none)
 //! ```
 
+pub(crate) mod driver;
 pub mod etc_files;
+pub(crate) mod facts;
+pub(crate) mod handle;
+pub(crate) mod record;
+pub(crate) mod remove;
+pub(crate) mod run;
+pub mod state;
+pub(crate) mod stop;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,6 +22,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{ContainerId, EndpointId, NetworkId, SandboxId};
 use crate::spec::{Protocol, SandboxSpec};
+
+pub use handle::SandboxHandle;
+pub use record::HeldNamespaces;
 
 /// Where a sandbox is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::spec::{HealthSpec, IdMap, Propagation};
 
 /// An image's configuration, as far as a container takes it over.
@@ -126,7 +128,7 @@ pub struct DeviceNode {
 }
 
 /// A mount whose source is known.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResolvedMount {
     /// Absolute path in the container.
     pub target: String,

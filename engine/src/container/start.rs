@@ -1,0 +1,152 @@
+//! Start: the sandbox up, the process made and held, those who attached early connected, then let go.
+
+use std::sync::{Arc, PoisonError};
+
+use tokio::sync::oneshot;
+use tracing::Instrument as _;
+
+use crate::container::driver::ContainerDriver;
+use crate::container::process;
+use crate::container::state::{ContainerState, Input};
+use crate::error::Result;
+use crate::event::now_ns;
+use crate::failpoint::failpoint;
+use crate::metadata::Durability;
+use crate::rollback::Rollback;
+use crate::sandbox::handle::UpSandbox;
+use crate::task::{ProcessExit, ProcessRef, Shim};
+
+/// The exit code that stands for a start that failed for another reason than its program.
+const CODE_START_FAILED: i32 = 128;
+
+impl ContainerDriver {
+    /// A user's start: policies begin anew.
+    pub(crate) async fn start_by_user(&mut self) -> Result<()> {
+        self.ask_rules(Input::Start)?;
+        self.record.stopped_by_user = false;
+        self.backoff = None;
+        if self.record.state != ContainerState::Restarting {
+            self.record.restart_count = 0;
+        }
+        self.start(Input::Start).await
+    }
+
+    /// Starts it; `input` is [`Input::Start`] or [`Input::BackoffOver`].
+    #[tracing::instrument(level = "debug", skip_all)]
+    pub(crate) async fn start(&mut self, input: Input) -> Result<()> {
+        let ran_before = self.record.started_ns != 0;
+        self.record.state = self.ask_rules(input)?;
+        self.restart_at = None;
+        self.record.error.clear();
+        self.store(Durability::Crash).await?;
+        self.publish();
+        let mut rollback = Rollback::default();
+        match self.bring_up(&mut rollback).await {
+            Ok((up, pid)) => {
+                rollback.keep();
+                self.started(&up, pid).await;
+                Ok(())
+            }
+            Err(error) => {
+                let failed = rollback.run().await;
+                self.record.state = self.ask_rules(Input::StartFailed { ran_before })?;
+                self.record.exit_code = error.exit_code().unwrap_or(CODE_START_FAILED);
+                self.record.error = error.to_string();
+                if ran_before {
+                    self.record.finished_ns = now_ns();
+                }
+                if !failed.is_empty() {
+                    self.record.error = format!("{error}; not taken back: {}", failed.join("; "));
+                }
+                self.exit = None;
+                self.set_shim(None);
+                self.drop_pending();
+                self.store_observed().await;
+                self.publish();
+                self.cell.wake_at_rest(&self.outcome());
+                Err(error)
+            }
+        }
+    }
+
+    /// The steps; each pushes its undo.
+    async fn bring_up(&mut self, rollback: &mut Rollback) -> Result<(Arc<UpSandbox>, u32)> {
+        failpoint("start.begin")?;
+        let up = self.sandbox.ensure_up().await?;
+        if self.record.owns_sandbox() {
+            let sandbox = Arc::clone(&self.sandbox);
+            rollback.push("take the sandbox down", move || async move {
+                sandbox.ask(crate::sandbox::handle::Command::Down).await
+            });
+        }
+        let sandbox = self.sandbox.view.borrow().clone();
+        let task = process::new_task(&self.core, &self.record, sandbox, &up)?;
+        failpoint("start.before_create")?;
+        let process = ProcessRef::first(&self.record.id);
+        {
+            let (shim, process) = (Arc::clone(&up.shim), process.clone());
+            rollback.push("delete the task", move || async move { shim.delete(&process).await });
+        }
+        let pid = up.shim.create(task).instrument(tracing::debug_span!("task_create")).await?;
+        failpoint("start.created")?;
+        self.connect_pending(up.shim.as_ref(), &process).await?;
+        self.exit = Some(observe(self, &up.shim, process.clone()));
+        up.shim.start(&process).instrument(tracing::debug_span!("task_start")).await?;
+        failpoint("start.started")?;
+        Ok((up, pid))
+    }
+
+    /// It runs: store, publish, tell.
+    async fn started(&mut self, up: &UpSandbox, pid: u32) {
+        self.run += 1;
+        self.record.pid = pid;
+        self.record.started_ns = now_ns();
+        self.record.exit_code = 0;
+        self.record.oom_killed = false;
+        self.record.state = ContainerState::Running;
+        self.live.endpoints = up.endpoints.clone();
+        self.live.ports = up.ports.clone();
+        self.set_shim(Some(Arc::clone(&up.shim)));
+        self.begin_health();
+        self.store_observed().await;
+        self.publish();
+        self.event("start", &[]).await;
+    }
+
+    /// Those who attached before there was a process.
+    async fn connect_pending(&self, shim: &dyn Shim, process: &ProcessRef) -> Result<()> {
+        let waiting = std::mem::take(&mut *self.cell.pending.lock().unwrap_or_else(PoisonError::into_inner));
+        for pending in waiting {
+            if !pending.ends.output.is_closed() {
+                shim.attach(process, pending.wish, pending.ends).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Those who attached to a start that failed see the end of the stream.
+    pub(crate) fn drop_pending(&self) {
+        self.cell.pending.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// The back-off is over.
+    pub(crate) async fn restart_due(&mut self) {
+        self.restart_at = None;
+        self.record.restart_count += 1;
+        if let Err(error) = self.start(Input::BackoffOver).await {
+            tracing::warn!(%error, "a restart by policy failed");
+            let code = self.record.exit_code;
+            self.plan_restart_after_failure(code).await;
+        }
+    }
+}
+
+/// Begins to wait for the end of a process, apart from the driver, so that nothing cuts the wait off.
+pub(crate) fn observe(driver: &ContainerDriver, shim: &Arc<dyn Shim>, process: ProcessRef) -> oneshot::Receiver<ProcessExit> {
+    let (sender, receiver) = oneshot::channel();
+    let (runtime, shim, sandbox) = (driver.core.runtime.clone(), Arc::clone(shim), driver.record.sandbox_id.clone());
+    tokio::spawn(async move {
+        drop(sender.send(crate::task::observe(runtime, shim, sandbox, process).await));
+    });
+    receiver
+}

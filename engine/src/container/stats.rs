@@ -1,0 +1,54 @@
+//! One sample of a container's use: the shim reads the cgroup, the engine the network counters.
+
+use crate::container::{ContainerHandle, StatsSample};
+use crate::error::{Error, Result};
+use crate::event::now_ns;
+use crate::spec::NetworkMode;
+
+/// Interfaces of one container at most.
+const INTERFACES_MAX: usize = 256;
+
+/// Takes a sample now.
+pub(crate) async fn sample(container: &ContainerHandle) -> Result<StatsSample> {
+    let view = container.view();
+    let text = container.cell.shim()?.stats(container.id()).await?;
+    let cgroup =
+        serde_json::from_slice(&text).map_err(|e| Error::internal("statistics of a shim").with_source(e))?;
+    let sandbox = container.core.sandboxes.get(&view.sandbox_id);
+    let own_network = sandbox.is_some_and(|s| s.view.borrow().spec.network != NetworkMode::Host);
+    let network = if own_network && view.pid != 0 { counters(view.pid) } else { Vec::new() };
+    Ok(StatsSample { time_ns: now_ns(), cgroup, network, writable_bytes: None })
+}
+
+/// The counters of the network namespace that process `pid` is in, without `lo`.
+fn counters(pid: u32) -> Vec<(String, [u64; 8])> {
+    std::fs::read_to_string(format!("/proc/{pid}/net/dev")).map(|text| parse(&text)).unwrap_or_default()
+}
+
+/// /proc/net/dev: bytes, packets, errors and drops, received and sent.
+pub(crate) fn parse(text: &str) -> Vec<(String, [u64; 8])> {
+    let lines = text.lines().skip(2).filter_map(|line| {
+        let (name, rest) = line.split_once(':')?;
+        let figures: Vec<u64> = rest.split_ascii_whitespace().map_while(|word| word.parse().ok()).collect();
+        let at = |index: usize| figures.get(index).copied().unwrap_or(0);
+        let name = name.trim();
+        let all = [at(0), at(1), at(2), at(3), at(8), at(9), at(10), at(11)];
+        (name != "lo").then(|| (name.to_owned(), all))
+    });
+    lines.take(INTERFACES_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proc_net_dev_is_read_without_lo() {
+        let text = "Inter-|   Receive                                                |  Transmit\n \
+            face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed\n    \
+            lo:       1       1    0    0    0     0          0         0        1       1    0    0    0     0       0          0\n  \
+            eth0:    1250      11    1    2    0     0          0         0      850       7    3    4    0     0       0          0\n";
+        assert_eq!(parse(text), [("eth0".to_owned(), [1250, 11, 1, 2, 850, 7, 3, 4])]);
+        assert!(parse("").is_empty());
+    }
+}

@@ -1,0 +1,153 @@
+//! The one writer of a sandbox: takes commands one after the other; stores, publishes, then replies.
+
+use std::sync::{Arc, PoisonError};
+
+use tokio::sync::{mpsc, watch};
+use tracing::Instrument as _;
+
+use crate::engine::Core;
+use crate::error::{Error, ErrorKind, Result};
+use crate::metadata::Durability;
+use crate::metadata::tables::sandbox as table;
+use crate::sandbox::handle::{Command, SandboxCell, UpSandbox};
+use crate::sandbox::record::{HeldNamespaces, Live, SandboxRecord};
+use crate::sandbox::state::{self, Input, Refused};
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct SandboxDriver {
+    pub(crate) core: Arc<Core>,
+    pub(crate) cell: Arc<SandboxCell>,
+    pub(crate) record: SandboxRecord,
+    pub(crate) live: Live,
+    mailbox: mpsc::Receiver<Command>,
+}
+
+/// Makes the sandbox's place in memory and starts its driver. `up` is what recovery found to be up.
+pub(crate) fn spawn(core: &Arc<Core>, record: SandboxRecord, live: Live, up: Option<UpSandbox>) -> Arc<SandboxCell> {
+    let (sender, mailbox) = mpsc::channel(core.config.limits.mailbox_len_max);
+    let cell = Arc::new(SandboxCell {
+        id: record.id.clone(),
+        view: watch::Sender::new(Arc::new(record.view(&live))),
+        mailbox: sender,
+        up: std::sync::RwLock::new(up.map(Arc::new)),
+    });
+    core.sandboxes.insert(record.id.clone(), Arc::clone(&cell));
+    let span = tracing::info_span!("sandbox", id = record.id.short());
+    let driver = SandboxDriver { core: Arc::clone(core), cell: Arc::clone(&cell), record, live, mailbox };
+    tokio::spawn(driver.run().instrument(span));
+    cell
+}
+
+impl SandboxDriver {
+    async fn run(mut self) {
+        let closing = self.core.closing.clone();
+        loop {
+            let up = self.cell.up().filter(|_| !self.record.implicit);
+            let command = tokio::select! {
+                command = self.mailbox.recv() => command,
+                () = lost(up) => {
+                    self.lost().await;
+                    continue;
+                }
+                () = closing.cancelled() => return,
+            };
+            let Some(command) = command else { return };
+            if self.handle(command).await {
+                return;
+            }
+        }
+    }
+
+    /// Carries a command out; true when the sandbox is gone. A reply that nobody waits for is dropped.
+    async fn handle(&mut self, command: Command) -> bool {
+        match command {
+            Command::Up(reply) => drop(reply.send(self.up().await)),
+            Command::BeginStop(reply) => drop(reply.send(self.begin_stop().await)),
+            Command::Down(reply) => drop(reply.send(self.down().await)),
+            Command::Remove(reply) => {
+                let result = self.remove().await;
+                let gone = result.is_ok();
+                drop(reply.send(result));
+                return gone;
+            }
+            Command::Join(container) => {
+                if !self.live.containers.contains(&container) {
+                    self.live.containers.push(container);
+                }
+                self.publish();
+            }
+            Command::Leave(container) => {
+                self.live.containers.retain(|c| *c != container);
+                self.publish();
+            }
+        }
+        false
+    }
+
+    /// Takes the rules' answer over, or says in words why not.
+    pub(crate) fn admit(&mut self, input: Input) -> Result<()> {
+        self.record.phase = state::apply(self.record.phase, input).map_err(|refused| self.refusal(refused))?;
+        Ok(())
+    }
+
+    fn refusal(&self, refused: Refused) -> Error {
+        let id = &self.record.id;
+        match refused {
+            Refused::AlreadySo => Error::new(ErrorKind::NotModified, format!("sandbox {id} is so already")),
+            Refused::IsUp => Error::conflict(format!("sandbox {id} is up: stop it first")),
+            Refused::Ending => Error::conflict(format!("sandbox {id} is being stopped or removed")),
+            Refused::Stale => Error::internal(format!("sandbox {id}: an observation came too late")),
+        }
+    }
+
+    /// Stores the record, then publishes it.
+    pub(crate) async fn commit(&mut self, durability: Durability) -> Result<()> {
+        let record = self.record.clone();
+        self.core.store.write(durability, move |tx| table::put(tx, &record)).await?;
+        self.publish();
+        Ok(())
+    }
+
+    pub(crate) fn publish(&self) {
+        self.cell.view.send_replace(Arc::new(self.record.view(&self.live)));
+    }
+
+    pub(crate) fn set_up(&mut self, up: Option<UpSandbox>) {
+        match &up {
+            Some(up) => {
+                self.record.shim_pid = up.shim.pid();
+                self.record.held = up.held.clone();
+                self.live.endpoints = up.endpoints.clone();
+                self.live.ports = up.ports.clone();
+            }
+            None => {
+                self.record.shim_pid = 0;
+                self.record.held = HeldNamespaces::default();
+                self.live.endpoints.clear();
+                self.live.ports.clear();
+            }
+        }
+        *self.cell.up.write().unwrap_or_else(PoisonError::into_inner) = up.map(Arc::new);
+    }
+
+    /// The shim of a pod went away by itself: what is left is taken down.
+    async fn lost(&mut self) {
+        tracing::warn!("the shim of the sandbox is gone");
+        if self.admit(Input::Lost).is_err() {
+            self.set_up(None);
+            return;
+        }
+        self.record.error = "the shim of the sandbox is gone".to_owned();
+        if let Err(error) = self.take_down().await {
+            tracing::error!(%error, "what the sandbox left could not be taken down");
+        }
+    }
+}
+
+async fn lost(up: Option<Arc<UpSandbox>>) {
+    match up {
+        Some(up) => up.shim.closed().await,
+        None => std::future::pending().await,
+    }
+}
