@@ -19,4 +19,4 @@ pub use canary::Canary;
 pub use census::Census;
 pub use command::{Run, run};
 pub use daemon::{Daemon, EngineKind};
-pub use world::World;
+pub use world::{Outside, World};

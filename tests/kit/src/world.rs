@@ -189,6 +189,25 @@ impl World {
         run_with(command, b"").ok()
     }
 
+    /// A second machine on the world's network, at [`Outside::ADDRESS`]; the world is [`Outside::GATEWAY`] to it.
+    /// It knows no route to any container, so that only translated addresses come back.
+    #[track_caller]
+    pub fn outside(&self) -> Outside<'_> {
+        let script = format!(
+            "unshare --net sleep infinity </dev/null >/dev/null 2>&1 &
+             p=$!
+             until [ \"$(readlink /proc/$p/ns/net)\" != \"$(readlink /proc/$$/ns/net)\" ]; do sleep 0.01; done
+             ip link add outside0 type veth peer name eth0 netns $p
+             ip addr add {}/24 dev outside0
+             ip link set outside0 up
+             nsenter -t $p -n sh -ec 'ip link set lo up; ip addr add {}/24 dev eth0; ip link set eth0 up'
+             echo $p",
+            Outside::GATEWAY,
+            Outside::ADDRESS
+        );
+        Outside { world: self, pid: self.sh(&script) }
+    }
+
     /// A client by name, pointed at this world's engine and isolated from the user's configuration.
     pub fn client(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
@@ -244,6 +263,28 @@ impl World {
         let pids = fs::read_dir("/proc").expect("/proc").filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok());
         let inside = |pid: &i32| is_inside(*pid, &ours);
         pids.filter(|pid| *pid != self.init).filter(inside).collect()
+    }
+}
+
+/// A network namespace that stands for another machine. It goes with the world.
+#[derive(Debug)]
+pub struct Outside<'w> {
+    world: &'w World,
+    pid: String,
+}
+
+impl Outside<'_> {
+    /// Its address (TEST-NET-3).
+    pub const ADDRESS: &'static str = "203.0.113.2";
+    /// The world's address on that network.
+    pub const GATEWAY: &'static str = "203.0.113.1";
+
+    /// Runs a shell script there and returns what it printed.
+    #[track_caller]
+    pub fn sh(&self, script: &str) -> String {
+        let mut command = self.world.enter("nsenter");
+        command.args(["-t", &self.pid, "-n", "--", "sh", "-ec", script]);
+        run_with(command, b"").ok()
     }
 }
 

@@ -2,9 +2,17 @@
 
 use std::time::Duration;
 
+use testkit::{Outside, wait};
+
 use crate::client::{Client, with_both_clients, world_with_busybox};
 
-with_both_clients!(ports_are_published, containers_reach_each_other, host_and_none, a_taken_port_is_refused);
+with_both_clients!(
+    another_machine_is_reached_and_reaches_us,
+    ports_are_published,
+    containers_reach_each_other,
+    host_and_none,
+    a_taken_port_is_refused
+);
 
 fn ports_are_published(client: Client) {
     let world = world_with_busybox();
@@ -42,9 +50,48 @@ fn ports_are_published(client: Client) {
 /// Fetches the page of the sample image from inside the world.
 fn fetch(world: &testkit::World, address: &str) {
     let script = format!("busybox wget -q -O - http://{address}/index.html || true");
-    testkit::wait::until(&format!("a page from {address}"), Duration::from_secs(10), || {
+    wait::until(&format!("a page from {address}"), Duration::from_secs(10), || {
         (world.sh(&script).trim() == "hello from a container").then_some(())
     });
+}
+
+fn another_machine_is_reached_and_reaches_us(client: Client) {
+    let world = world_with_busybox();
+    let outside = world.outside();
+    let page = world.dir().join("page");
+    std::fs::create_dir(&page).expect("directory");
+    std::fs::write(page.join("index.html"), "hello from outside\n").expect("page");
+    outside.sh(&format!("busybox httpd -p 80 -h {}", page.display()));
+    let before = world.census();
+
+    // Only masquerading brings the answer back: the other machine has no route to the bridge.
+    let url = format!("http://{}/index.html", Outside::ADDRESS);
+    let got = client.args(&world, &["run", "--rm", "busybox", "wget", "-q", "-O", "-", &url]);
+    assert_eq!(got.ok(), "hello from outside");
+
+    client.line(&world, "run -d --name web -p 8080:80 busybox httpd -f -h /www").ok();
+    let url = format!("http://{}:8080/index.html", Outside::GATEWAY);
+    wait::until("the published port from outside", Duration::from_secs(10), || {
+        let got = outside.sh(&format!("busybox wget -q -O - {url} 2>/dev/null || true"));
+        (got == "hello from a container").then_some(())
+    });
+    client.line(&world, "rm -f web").ok();
+
+    // What is published on loopback is for this machine only.
+    client.line(&world, "run -d --name local -p 127.0.0.1:8081:80 busybox httpd -f -h /www").ok();
+    fetch(&world, "127.0.0.1:8081");
+    let url = format!("http://{}:8081/index.html", Outside::GATEWAY);
+    assert_eq!(outside.sh(&format!("timeout 2 busybox wget -q -O - {url} 2>/dev/null || echo refused")), "refused");
+    // CVE-2020-8558: the other machine sends packets for 127.0.0.1 over the wire.
+    let trick = format!(
+        "echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet; ip addr flush dev lo
+         ip route add 127.0.0.1/32 via {} dev eth0
+         timeout 2 busybox wget -q -O - http://127.0.0.1:8081/index.html 2>/dev/null || echo refused",
+        Outside::GATEWAY
+    );
+    assert_eq!(outside.sh(&trick), "refused");
+    client.line(&world, "rm -f local").ok();
+    world.assert_nothing_left(&before);
 }
 
 fn containers_reach_each_other(client: Client) {

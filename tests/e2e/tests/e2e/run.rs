@@ -91,6 +91,26 @@ fn run_sets_what_was_asked(client: Client) {
     world.assert_nothing_left(&before);
 }
 
+/// Debian's own docker CLI speaks an API that is years older.
+#[test]
+fn with_docker_of_debian() {
+    let world = world_with_busybox();
+    let before = world.census();
+    let old = |args: &[&str]| {
+        let mut command = world.client("/usr/bin/docker");
+        command.args(args);
+        testkit::command::run_with(command, b"")
+    };
+    assert!(old(&["version", "--format", "{{.Client.Version}}"]).ok().starts_with("20.10"));
+    assert_eq!(old(&["run", "--rm", "busybox", "sh", "-c", "echo old; exit 0"]).ok(), "old");
+    assert_eq!(old(&["run", "--rm", "busybox", "sh", "-c", "exit 9"]).code(), 9);
+    old(&["run", "-d", "--name", "box", "busybox", "sleep", "1000"]).ok();
+    assert_eq!(old(&["exec", "box", "echo", "in"]).ok(), "in");
+    assert_eq!(old(&["ps", "--format", "{{.Names}} {{.Image}}"]).ok(), "box busybox");
+    old(&["rm", "-f", "box"]).ok();
+    world.assert_nothing_left(&before);
+}
+
 /// The value of the only file with one of these names under the world's cgroup that has been set.
 #[track_caller]
 fn cgroup_value(world: &testkit::World, controller: &str, names: &[&str]) -> String {
