@@ -64,21 +64,21 @@ async fn connect(container: &ContainerHandle, options: &AttachOptions, tty: bool
     let stdin = options.stdin && container.view().spec.process.open_stdin;
     let wish = AttachWish { stdin, stdout: options.stdout, stderr: options.stderr && !tty };
     let (io, ends) = attached_pair(tty, stdin);
-    let shim = {
+    let running = {
         // The driver sets the shim first and takes the waiting ones after: none is left behind.
         let mut pending = cell.pending.lock().unwrap_or_else(PoisonError::into_inner);
         match cell.shim() {
-            Ok(shim) => shim,
+            Ok(shim) => Some((shim, ends)),
             Err(_) => {
                 pending.retain(|waiting| !waiting.ends.output.is_closed());
                 pending.push(PendingAttach { wish, ends });
-                drop(pending);
-                container.event("attach", &[]).await;
-                return Ok(io);
+                None
             }
         }
     };
-    shim.attach(&ProcessRef::first(&cell.id), wish, ends).await?;
+    if let Some((shim, ends)) = running {
+        shim.attach(&ProcessRef::first(&cell.id), wish, ends).await?;
+    }
     container.event("attach", &[]).await;
     Ok(io)
 }

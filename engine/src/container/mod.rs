@@ -186,7 +186,7 @@ pub struct MountView {
 }
 
 pub use crate::sandbox::PublishedPort;
-pub use sys::cgroup::{CgroupStats, Pressure, PressureLine};
+pub use sys::cgroup::{CgroupStats, IoEntry, Pressure, PressureLine};
 
 /// When a wait ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
