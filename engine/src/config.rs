@@ -51,7 +51,8 @@ impl EngineConfig {
     /// `InvalidArgument` for a subnet or a pool.
     pub(crate) fn network_settings(&self) -> crate::Result<crate::network::NetworkConfig> {
         let network = &self.network;
-        let wrong = |field: &str, text: &str| crate::Error::invalid(format!("network.{field}: {text:?} is not a subnet"));
+        let wrong =
+            |field: &str, text: &str| crate::Error::invalid(format!("network.{field}: {text:?} is not a subnet"));
         let mut settings = crate::network::NetworkConfig {
             table: network.table.clone(),
             bridge: network.bridge_name.clone(),

@@ -50,8 +50,7 @@ pub(crate) async fn recover(core: &Arc<Core>) -> Result<()> {
     for (sandbox, orphans) in members {
         tracing::error!(%sandbox, containers = orphans.len(), "containers without their sandbox are left alone");
     }
-    let live: HashSet<SandboxId> =
-        found.iter().filter(|f| f.shim.is_some()).map(|f| f.record.id.clone()).collect();
+    let live: HashSet<SandboxId> = found.iter().filter(|f| f.shim.is_some()).map(|f| f.record.id.clone()).collect();
     for removed in core.networks.retain(&live).await? {
         tracing::info!(removed, "an endpoint that no sandbox owns was removed");
     }
@@ -137,8 +136,7 @@ async fn observe(core: &Core, shim: Option<&dyn Shim>, container: &mut Container
                     tracing::debug!(container = %container.id, %error, "a start that was cut off left nothing to delete");
                 }
             }
-            container.state =
-                if container.started_ns == 0 { ContainerState::Created } else { ContainerState::Exited };
+            container.state = if container.started_ns == 0 { ContainerState::Created } else { ContainerState::Exited };
             container.error = "the engine ended while the container was started".to_owned();
             Observed::Nothing
         }
@@ -281,9 +279,11 @@ fn watch_end(
 async fn go_on(wanted: Vec<Next>) {
     for next in wanted {
         let result = match next {
-            Next::Container(cell, wanted) => {
-                cell.mailbox.send(ContainerCommand::Resume(wanted)).await.map_err(|_| Error::internal("its driver has ended"))
-            }
+            Next::Container(cell, wanted) => cell
+                .mailbox
+                .send(ContainerCommand::Resume(wanted))
+                .await
+                .map_err(|_| Error::internal("its driver has ended")),
             Next::Down(cell) => cell.ask(SandboxCommand::Down).await,
             Next::RemovePod(handle) => sandbox::remove::remove(&handle).await,
         };
@@ -338,11 +338,8 @@ async fn sweep_files(core: &Core, sandboxes: &[SandboxRecord], members: &HashMap
             }
         }
     }
-    let kept: HashSet<&str> = sandboxes
-        .iter()
-        .map(|record| record.id.as_str())
-        .chain(containers.iter().map(|id| id.as_str()))
-        .collect();
+    let kept: HashSet<&str> =
+        sandboxes.iter().map(|record| record.id.as_str()).chain(containers.iter().map(|id| id.as_str())).collect();
     for parent in [core.config.root.join("containers"), core.config.root.join("sandboxes")] {
         for entry in std::fs::read_dir(&parent).into_iter().flatten().flatten() {
             let name = entry.file_name();

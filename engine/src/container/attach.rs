@@ -17,7 +17,10 @@ pub(crate) async fn attach(container: &ContainerHandle, options: AttachOptions) 
     let view = container.view();
     match view.phase {
         Phase::Paused => {
-            return Err(Error::conflict(format!("container {} is paused, unpause the container before attach", view.id)));
+            return Err(Error::conflict(format!(
+                "container {} is paused, unpause the container before attach",
+                view.id
+            )));
         }
         Phase::Removing | Phase::Dead => {
             return Err(Error::conflict(format!("container {} is being removed", view.id)));

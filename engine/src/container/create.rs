@@ -245,7 +245,10 @@ async fn resolve_mounts(
             MountSource::Tmpfs { size_bytes, mode, options } => tmpfs(mount, *size_bytes, *mode, options),
             MountSource::Volume { .. } => volume(core, record, mount, rollback).await?,
             MountSource::Image { image, .. } => {
-                return Err(Error::not_implemented(format!("mounting image {image:?} at {} is not built", mount.target)));
+                return Err(Error::not_implemented(format!(
+                    "mounting image {image:?} at {} is not built",
+                    mount.target
+                )));
             }
         };
         if mount.selinux_relabel && !core.host.selinux {
@@ -364,7 +367,7 @@ async fn volume(
     if !no_copy && subpath.is_empty() {
         fill(core, &record.snapshot_key()?, &made.name, &mount.target).await?;
     }
-    let placed = core.volumes.mount(&made.name, Some(subpath.as_str()).filter(|s| !s.is_empty()))?;
+    let placed = core.volumes.mount(&made.name, Some(subpath.as_str())).await?;
     let mut shown = view(mount, "volume", made.mountpoint.to_string_lossy().into_owned());
     shown.name.clone_from(&made.name);
     shown.driver.clone_from(&made.driver);

@@ -205,9 +205,7 @@ impl ContainerDriver {
                 Error::conflict("cannot start a paused container, try unpause instead")
             }
             Refused::Paused if input == Input::Pause => Error::conflict(format!("container {id} is already paused")),
-            Refused::Paused => {
-                Error::conflict(format!("container {id} is paused, unpause the container before exec"))
-            }
+            Refused::Paused => Error::conflict(format!("container {id} is paused, unpause the container before exec")),
             Refused::NotPaused => Error::conflict(format!("container {id} is not paused")),
             Refused::Restarting if removing => {
                 cannot_remove("restarting: stop the container before removing or force remove")
@@ -219,9 +217,7 @@ impl ContainerDriver {
             Refused::Removing if removing => {
                 Error::conflict(format!("removal of container {id} is already in progress"))
             }
-            Refused::Removing => {
-                Error::conflict(format!("container {id} is marked for removal and cannot be started"))
-            }
+            Refused::Removing => Error::conflict(format!("container {id} is marked for removal and cannot be started")),
             Refused::Stale => Error::internal(format!("container {id}: an observation came too late")),
         }
     }

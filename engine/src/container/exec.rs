@@ -8,7 +8,9 @@ use tokio::sync::watch;
 use tracing::Instrument as _;
 
 use crate::container::handle::{Command, ContainerCell};
-use crate::container::{AttachedIo, ContainerHandle, ContainerView, ExecOutput, ExecView, Phase, Stream, process, signal};
+use crate::container::{
+    AttachedIo, ContainerHandle, ContainerView, ExecOutput, ExecView, Phase, Stream, process, signal,
+};
 use crate::engine::Core;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::ExecId;

@@ -23,18 +23,43 @@ pub(crate) type Reply = oneshot::Sender<Result<()>>;
 #[derive(Debug)]
 pub(crate) enum Command {
     Start(Reply),
-    Stop { grace: Option<Duration>, signal: Option<u32>, reply: Reply },
-    Kill { signal: u32, reply: Reply },
-    Restart { grace: Option<Duration>, signal: Option<u32>, reply: Reply },
+    Stop {
+        grace: Option<Duration>,
+        signal: Option<u32>,
+        reply: Reply,
+    },
+    Kill {
+        signal: u32,
+        reply: Reply,
+    },
+    Restart {
+        grace: Option<Duration>,
+        signal: Option<u32>,
+        reply: Reply,
+    },
     Pause(Reply),
     Unpause(Reply),
-    Remove { options: RemoveOptions, reply: Reply },
-    Rename { name: String, reply: Reply },
-    Update { resources: Box<Resources>, restart: Option<RestartPolicy>, reply: Reply },
+    Remove {
+        options: RemoveOptions,
+        reply: Reply,
+    },
+    Rename {
+        name: String,
+        reply: Reply,
+    },
+    Update {
+        resources: Box<Resources>,
+        restart: Option<RestartPolicy>,
+        reply: Reply,
+    },
     /// An exec began or ended: the view's list is made anew.
     ExecsChanged,
     /// A health probe of run `run` has answered.
-    Health { run: u64, health: HealthView, changed: bool },
+    Health {
+        run: u64,
+        health: HealthView,
+        changed: bool,
+    },
     /// What recovery wants done once all objects are there.
     Resume(crate::recover::Wanted),
 }
@@ -226,7 +251,12 @@ impl ContainerHandle {
         self.exec_output(spec, timeout, self.core.config.limits.exec_sync_bytes_max).await
     }
     /// As [`ContainerHandle::exec_sync`], with everything of an exec to choose.
-    pub(crate) async fn exec_output(&self, spec: ExecSpec, timeout: Option<Duration>, limit: usize) -> Result<ExecOutput> {
+    pub(crate) async fn exec_output(
+        &self,
+        spec: ExecSpec,
+        timeout: Option<Duration>,
+        limit: usize,
+    ) -> Result<ExecOutput> {
         super::exec::run_to_end(self, spec, timeout, limit).await
     }
     /// One sample of its use.

@@ -21,8 +21,8 @@ use crate::spec::build::{self, Known};
 use crate::spec::facts::{DeviceNode, HostFacts, NamespaceAt, SandboxFacts, UserFacts};
 use crate::spec::user::{self, ResolvedUser, WantedUser};
 use crate::spec::{
-    ContainerSpec, DeviceSpec, LogSpec, NamespaceMode, NetworkMode, ProcessSpec, Resources, SeccompChoice, SecuritySpec,
-    UserNamespaceSpec, capabilities,
+    ContainerSpec, DeviceSpec, LogSpec, NamespaceMode, NetworkMode, ProcessSpec, Resources, SeccompChoice,
+    SecuritySpec, UserNamespaceSpec, capabilities,
 };
 use crate::task::NewTask;
 
@@ -215,9 +215,8 @@ fn make_bind_sources(spec: &ContainerSpec) -> Result<()> {
         if let crate::spec::MountSource::Bind { path, create: true } = &mount.source
             && !Path::new(path).exists()
         {
-            let named = |e: std::io::Error| {
-                Error::from(e).context(format!("error while creating mount source path '{path}'"))
-            };
+            let named =
+                |e: std::io::Error| Error::from(e).context(format!("error while creating mount source path '{path}'"));
             std::fs::create_dir_all(path).map_err(named)?;
         }
     }
@@ -230,8 +229,11 @@ fn asked_devices(asked: &[DeviceSpec]) -> Result<Vec<DeviceNode>> {
     for device in asked {
         let host = Path::new(&device.host_path);
         let meta = std::fs::metadata(host).map_err(|e| {
-            Error::invalid(format!("error gathering device information while adding custom device {:?}", device.host_path))
-                .with_source(e)
+            Error::invalid(format!(
+                "error gathering device information while adding custom device {:?}",
+                device.host_path
+            ))
+            .with_source(e)
         })?;
         let target = if device.container_path.is_empty() { &device.host_path } else { &device.container_path };
         let permissions = if device.permissions.is_empty() { "rwm" } else { &device.permissions };
@@ -335,14 +337,18 @@ fn seccomp_text(core: &Core, security: &SecuritySpec) -> Result<Option<Arc<str>>
             &file
         }
     };
-    let parsed = Profile::from_json(profile).map_err(|e| Error::invalid("decoding seccomp profile failed").with_source(e))?;
+    let parsed =
+        Profile::from_json(profile).map_err(|e| Error::invalid("decoding seccomp profile failed").with_source(e))?;
     resolve_seccomp(&parsed, caps).map(Some)
 }
 
 fn read_profile(path: &str) -> Result<Vec<u8>> {
-    let meta = std::fs::metadata(path).map_err(|e| Error::invalid(format!("seccomp profile {path:?}")).with_source(e))?;
+    let meta =
+        std::fs::metadata(path).map_err(|e| Error::invalid(format!("seccomp profile {path:?}")).with_source(e))?;
     if !meta.is_file() || meta.len() > PROFILE_BYTES_MAX {
-        return Err(Error::invalid(format!("seccomp profile {path:?} is not a file of at most {PROFILE_BYTES_MAX} bytes")));
+        return Err(Error::invalid(format!(
+            "seccomp profile {path:?} is not a file of at most {PROFILE_BYTES_MAX} bytes"
+        )));
     }
     Ok(std::fs::read(path)?)
 }
@@ -351,7 +357,8 @@ fn resolve_seccomp(profile: &Profile, caps: CapabilitySet) -> Result<Arc<str>> {
     let wrong = |e: sys::seccomp::Error| Error::invalid("seccomp profile").with_source(e);
     let host = sys::seccomp::Host::detect().map_err(wrong)?;
     let resolved = profile.resolve(caps, host).map_err(wrong)?;
-    let text = serde_json::to_string(&resolved).map_err(|e| Error::internal("encode a seccomp profile").with_source(e))?;
+    let text =
+        serde_json::to_string(&resolved).map_err(|e| Error::internal("encode a seccomp profile").with_source(e))?;
     Ok(text.into())
 }
 
@@ -428,9 +435,11 @@ mod tests {
 
     #[test]
     fn a_file_that_is_no_device_is_refused_by_name() {
-        let device = DeviceSpec { host_path: "/etc/hostname".into(), container_path: String::new(), permissions: "r".into() };
+        let device =
+            DeviceSpec { host_path: "/etc/hostname".into(), container_path: String::new(), permissions: "r".into() };
         assert!(asked_devices(&[device]).unwrap_err().to_string().contains("is not a device node"));
-        let null = DeviceSpec { host_path: "/dev/null".into(), container_path: "/dev/x".into(), permissions: "r".into() };
+        let null =
+            DeviceSpec { host_path: "/dev/null".into(), container_path: "/dev/x".into(), permissions: "r".into() };
         let nodes = asked_devices(&[null]).unwrap();
         assert_eq!((nodes[0].kind, nodes[0].major, nodes[0].minor, &*nodes[0].path), ('c', 1, 3, "/dev/x"));
     }

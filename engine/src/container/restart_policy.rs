@@ -88,7 +88,8 @@ mod tests {
 
     #[test]
     fn a_users_stop_holds_every_policy_back() {
-        for policy in [RestartPolicy::Always, RestartPolicy::UnlessStopped, RestartPolicy::OnFailure { max_retries: 0 }] {
+        for policy in [RestartPolicy::Always, RestartPolicy::UnlessStopped, RestartPolicy::OnFailure { max_retries: 0 }]
+        {
             assert_eq!(next_start(policy, Ended { stopped_by_user: true, ..ended(1, 0, None) }), None);
         }
         assert!(start_with_engine(RestartPolicy::Always, false, true, 0));

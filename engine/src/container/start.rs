@@ -1,5 +1,6 @@
 //! Start: the sandbox up, the process made and held, those who attached early connected, then let go.
 
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, PoisonError};
 
 use tokio::sync::oneshot;
@@ -14,6 +15,7 @@ use crate::failpoint::failpoint;
 use crate::metadata::Durability;
 use crate::rollback::Rollback;
 use crate::sandbox::handle::UpSandbox;
+use crate::spec::MountSource;
 use crate::task::{ProcessExit, ProcessRef, Shim};
 
 /// The exit code that stands for a start that failed for another reason than its program.
@@ -80,6 +82,7 @@ impl ContainerDriver {
             });
         }
         let sandbox = self.sandbox.view.borrow().clone();
+        let _pinned = self.pin_subpaths().await?;
         let task = process::new_task(&self.core, &self.record, sandbox, &up)?;
         failpoint("start.before_create")?;
         let process = ProcessRef::first(&self.record.id);
@@ -94,6 +97,22 @@ impl ContainerDriver {
         up.shim.start(&process).instrument(tracing::debug_span!("task_start")).await?;
         failpoint("start.started")?;
         Ok((up, pid))
+    }
+
+    /// Finds the directories inside of volumes anew and holds them until the container has started: what another
+    /// container makes of the path meanwhile does not change what is mounted.
+    async fn pin_subpaths(&mut self) -> Result<Vec<Arc<OwnedFd>>> {
+        let mut pinned = Vec::new();
+        let asked = self.record.spec.mounts.iter().zip(&self.record.mounts).zip(&mut self.record.runtime_mounts);
+        for ((asked, shown), mount) in asked {
+            let MountSource::Volume { subpath, .. } = &asked.source else { continue };
+            let placed = self.core.volumes.mount(&shown.name, Some(subpath)).await?;
+            if let Some(pin) = placed.pin {
+                mount.source = placed.source;
+                pinned.push(pin);
+            }
+        }
+        Ok(pinned)
     }
 
     /// It runs: store, publish, tell.
@@ -142,7 +161,11 @@ impl ContainerDriver {
 }
 
 /// Begins to wait for the end of a process, apart from the driver, so that nothing cuts the wait off.
-pub(crate) fn observe(driver: &ContainerDriver, shim: &Arc<dyn Shim>, process: ProcessRef) -> oneshot::Receiver<ProcessExit> {
+pub(crate) fn observe(
+    driver: &ContainerDriver,
+    shim: &Arc<dyn Shim>,
+    process: ProcessRef,
+) -> oneshot::Receiver<ProcessExit> {
     let (sender, receiver) = oneshot::channel();
     let (runtime, shim, sandbox) = (driver.core.runtime.clone(), Arc::clone(shim), driver.record.sandbox_id.clone());
     tokio::spawn(async move {

@@ -12,8 +12,7 @@ const INTERFACES_MAX: usize = 256;
 pub(crate) async fn sample(container: &ContainerHandle) -> Result<StatsSample> {
     let view = container.view();
     let text = container.cell.shim()?.stats(container.id()).await?;
-    let cgroup =
-        serde_json::from_slice(&text).map_err(|e| Error::internal("statistics of a shim").with_source(e))?;
+    let cgroup = serde_json::from_slice(&text).map_err(|e| Error::internal("statistics of a shim").with_source(e))?;
     let sandbox = container.core.sandboxes.get(&view.sandbox_id);
     let own_network = sandbox.is_some_and(|s| s.view.borrow().spec.network != NetworkMode::Host);
     let network = if own_network && view.pid != 0 { counters(view.pid) } else { Vec::new() };

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::container::STOP_GRACE_DEFAULT;
 use crate::container::driver::ContainerDriver;
 use crate::container::handle::Reply;
 use crate::container::restart_policy::{self, Ended};
 use crate::container::signal;
 use crate::container::state::{ContainerState, Input};
-use crate::container::STOP_GRACE_DEFAULT;
 use crate::error::{ErrorKind, Result};
 use crate::failpoint::failpoint;
 use crate::sandbox::handle::Command as SandboxCommand;

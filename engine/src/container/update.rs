@@ -19,7 +19,9 @@ impl ContainerDriver {
             )));
         }
         if self.record.spec.auto_remove && restart.is_some_and(|policy| policy != RestartPolicy::No) {
-            return Err(Error::invalid("Restart policy cannot be updated because AutoRemove is enabled for the container"));
+            return Err(Error::invalid(
+                "Restart policy cannot be updated because AutoRemove is enabled for the container",
+            ));
         }
         let merged = merge(&self.record.spec.resources, &wanted);
         validate::resources(&merged)?;

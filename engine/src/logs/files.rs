@@ -216,7 +216,8 @@ mod tests {
         let files = all(&path);
         assert_eq!(files.len(), 3);
         for wanted in 0..=8_u64 {
-            let expected: Vec<String> = (1..=7).skip(7_usize.saturating_sub(wanted as usize)).map(|n| n.to_string()).collect();
+            let expected: Vec<String> =
+                (1..=7).skip(7_usize.saturating_sub(wanted as usize)).map(|n| n.to_string()).collect();
             assert_eq!(lines_of(&last_lines(&files, wanted).unwrap()), expected, "{wanted}");
         }
     }

@@ -55,8 +55,7 @@ pub(crate) async fn run(core: &Arc<Core>, spec: SandboxSpec) -> Result<SandboxHa
     core.store.write(Durability::Power, move |tx| table::put(tx, &stored)).await?;
     name.keep();
     failpoint("sandbox.stored")?;
-    let handle =
-        SandboxHandle { core: Arc::clone(core), cell: driver::spawn(core, record, Live::default(), None) };
+    let handle = SandboxHandle { core: Arc::clone(core), cell: driver::spawn(core, record, Live::default(), None) };
     match handle.cell.ask(Command::Up).await {
         Ok(_) => Ok(handle),
         Err(error) => {
@@ -119,11 +118,8 @@ impl SandboxDriver {
         failpoint("sandbox.netns")?;
         let netns: Option<OwnedFd> = if own_network { Some(core.networks.take_netns().await?.into()) } else { None };
         let for_shim = netns.as_ref().map(OwnedFd::try_clone).transpose()?;
-        let launch = ShimLaunch {
-            sandbox: self.record.id.clone(),
-            runtime: self.record.runtime.clone(),
-            netns: for_shim,
-        };
+        let launch =
+            ShimLaunch { sandbox: self.record.id.clone(), runtime: self.record.runtime.clone(), netns: for_shim };
         {
             let (networks, id) = (core.networks.clone(), self.record.id.clone());
             rollback.push("disconnect the network", move || async move { networks.disconnect(&id).await });
@@ -194,8 +190,13 @@ impl SandboxDriver {
                 cgroup: None,
             })
             .await?;
-        let text = |path: Option<std::path::PathBuf>| path.map(|p| p.to_string_lossy().into_owned()).unwrap_or_default();
-        let network = if host_network { String::new() } else { Some(text(held.network)).filter(|p| !p.is_empty()).unwrap_or(network) };
+        let text =
+            |path: Option<std::path::PathBuf>| path.map(|p| p.to_string_lossy().into_owned()).unwrap_or_default();
+        let network = if host_network {
+            String::new()
+        } else {
+            Some(text(held.network)).filter(|p| !p.is_empty()).unwrap_or(network)
+        };
         Ok(HeldNamespaces {
             network,
             ipc: text(held.ipc),
@@ -217,7 +218,8 @@ impl SandboxDriver {
         });
         let addresses: Vec<IpAddr> = addresses.collect();
         let gateway = endpoints.iter().find_map(|e| e.gateway_ipv4.map(IpAddr::V4));
-        let extra = spec.extra_hosts.iter().map(|text| etc_files::extra_host(text, gateway)).collect::<Result<Vec<_>>>()?;
+        let extra =
+            spec.extra_hosts.iter().map(|text| etc_files::extra_host(text, gateway)).collect::<Result<Vec<_>>>()?;
         let mut dns = spec.dns.clone();
         if let (Some(resolver), true) = (attachment.dns.resolver, dns.servers.is_empty()) {
             dns.servers = vec![resolver.to_string()];
@@ -267,9 +269,7 @@ impl SandboxDriver {
 }
 
 fn id_mappings(maps: &[crate::spec::IdMap]) -> Vec<IdMapping> {
-    maps.iter()
-        .map(|m| IdMapping { container_id: m.container_id, host_id: m.host_id, size: m.length })
-        .collect()
+    maps.iter().map(|m| IdMapping { container_id: m.container_id, host_id: m.host_id, size: m.length }).collect()
 }
 
 /// The network namespace of another container's sandbox.

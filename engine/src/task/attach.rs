@@ -31,7 +31,8 @@ pub(crate) fn attached_pair(tty: bool, stdin: bool) -> (AttachedIo, AttachEnds) 
     } else {
         (None, None)
     };
-    let io = AttachedIo { tty, output, stdin: client.map(|c| Box::new(c) as Box<dyn tokio::io::AsyncWrite + Send + Unpin>) };
+    let io =
+        AttachedIo { tty, output, stdin: client.map(|c| Box::new(c) as Box<dyn tokio::io::AsyncWrite + Send + Unpin>) };
     (io, AttachEnds { stdin: engine, output: sender })
 }
 
@@ -69,11 +70,7 @@ async fn carry_output(mut reader: AttachReader, wish: AttachWish, output: mpsc::
     }
 }
 
-async fn carry_input(
-    stdin: Option<DuplexStream>,
-    output: mpsc::WeakSender<(Stream, Bytes)>,
-    mut writer: AttachWriter,
-) {
+async fn carry_input(stdin: Option<DuplexStream>, output: mpsc::WeakSender<(Stream, Bytes)>, mut writer: AttachWriter) {
     if let Some(mut stdin) = stdin {
         let mut buffer = vec![0; 16 << 10];
         loop {

@@ -78,7 +78,8 @@ impl ShimRuntime {
         let named = |e: std::io::Error| Error::from(e).context(format!("make {}", bundle.folder().display()));
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(bundle.folder()).map_err(named)?;
         let listener = unix_path::listen(&bundle.socket())?;
-        let log = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(bundle.log()).map_err(named)?;
+        let log =
+            std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(bundle.log()).map_err(named)?;
         let mut program = Program::new(&self.program)
             .args(["serve", "--id", launch.sandbox.as_str(), "--bundle"])
             .arg(bundle.folder())
@@ -226,7 +227,8 @@ fn end_by_command_line(sandbox: &str) {
         let Ok(pidfd) = PidFd::open(pid) else { continue };
         let Ok(line) = std::fs::read(entry.path().join("cmdline")) else { continue };
         let words: Vec<&[u8]> = line.split(|b| *b == 0).collect();
-        let ours = words.iter().any(|w| *w == b"serve") && words.windows(2).any(|w| w[0] == b"--id" && w[1] == sandbox.as_bytes());
+        let ours = words.iter().any(|w| *w == b"serve")
+            && words.windows(2).any(|w| w[0] == b"--id" && w[1] == sandbox.as_bytes());
         if !ours {
             continue;
         }

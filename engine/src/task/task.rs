@@ -130,7 +130,8 @@ impl Shim for ConnectedShim {
     }
     async fn start(&self, process: &ProcessRef) -> Result<u32> {
         let request = v3::StartRequest { id: process.container.to_string(), exec_id: process.exec_id() };
-        let what = if process.exec.is_some() { "OCI runtime exec failed" } else { "failed to start task for container" };
+        let what =
+            if process.exec.is_some() { "OCI runtime exec failed" } else { "failed to start task for container" };
         Ok(told(what, self.task.start(&request).await)?.pid)
     }
     async fn wait(&self, process: &ProcessRef) -> Result<ProcessExit> {
@@ -240,4 +241,3 @@ impl Shim for ConnectedShim {
         }
     }
 }
-

@@ -278,6 +278,22 @@ impl Dir {
         }
     }
 
+    /// The names of its extended attributes; none where the file system has no such thing.
+    ///
+    /// # Errors
+    /// Those of `llistxattr`; `ERANGE` when the list is longer than `bytes_max`.
+    pub fn xattr_names(&self, name: &OsStr, bytes_max: usize) -> io::Result<Vec<OsString>> {
+        let path = proc_path(&self.fd, Some(one_name(name)?));
+        let mut list = vec![0; bytes_max];
+        let length = match rustix::fs::llistxattr(path, &mut list) {
+            Ok(length) => length,
+            Err(Errno::OPNOTSUPP) => 0,
+            Err(other) => return Err(other.into()),
+        };
+        let names = list[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty());
+        Ok(names.map(|name| OsStr::from_bytes(name).to_owned()).collect())
+    }
+
     /// Where the symlink `name` points.
     ///
     /// # Errors

@@ -7,8 +7,8 @@ use crate::error::{Error, Result};
 
 pub mod address;
 pub mod blob;
-pub mod endpoint;
 pub(crate) mod container;
+pub mod endpoint;
 pub mod event;
 pub mod image;
 pub mod ingest;
