@@ -45,7 +45,7 @@ fn the_census_sees_every_kind_of_leak() {
     assert!(said.contains("process: sleep"), "{said}");
     let said = leak(
         &format!(
-            "unshare --net sh -c 'sleep 77' {background}; sleep 0.2; ip link add a0 type veth peer name b0 netns $(cat /run/pid)"
+            "unshare --net sleep 77 {background}; sleep 0.2; ip link add a0 type veth peer name b0 netns $(cat /run/pid)"
         ),
         "kill $(cat /run/pid); rm /run/pid; sleep 0.2; ip link del a0 2>/dev/null || true",
     );
