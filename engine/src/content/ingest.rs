@@ -80,11 +80,11 @@ impl Ingest {
         Ok(())
     }
 
-    /// Compares length and digest and puts the file in its place as a blob, neither synced nor recorded. Blocking.
+    /// Compares length and digest.
     ///
     /// # Errors
     /// `InvalidArgument` when it is not what was asked for; the file is removed then.
-    pub(crate) fn finish(&mut self) -> Result<()> {
+    pub(crate) fn verify(&mut self) -> Result<()> {
         let actual = Digest::from_bytes(std::mem::take(&mut self.hash).finalize().into());
         if self.offset != self.size || actual != self.digest {
             remove_file_if_there(&self.path)?;
@@ -96,6 +96,11 @@ impl Ingest {
                 ),
             ));
         }
+        Ok(())
+    }
+
+    /// Puts the verified file in its place as a blob, neither synced nor recorded.
+    pub(crate) fn place(&self) -> Result<()> {
         Ok(std::fs::rename(&self.path, self.content.blob_path(self.digest))?)
     }
 
@@ -163,7 +168,8 @@ mod tests {
         }
         assert_eq!(seen, 400_000);
         second.write(&bytes[400_000..]).unwrap();
-        second.finish().unwrap();
+        second.verify().unwrap();
+        second.place().unwrap();
         assert_eq!(std::fs::read(content.blob_path(digest)).unwrap(), bytes);
     }
 
@@ -175,7 +181,7 @@ mod tests {
         let digest = Digest::of(b"right");
         let mut wrong = Ingest::open(&content, digest, 5, "x").await.unwrap();
         wrong.write(b"wrong").unwrap();
-        assert_eq!(wrong.finish().unwrap_err().kind(), ErrorKind::InvalidArgument);
+        assert_eq!(wrong.verify().unwrap_err().kind(), ErrorKind::InvalidArgument);
         let mut long = Ingest::open(&content, digest, 5, "x").await.unwrap();
         assert_eq!(long.offset(), 0, "the wrong bytes are gone");
         assert!(long.write(b"righter").is_err());

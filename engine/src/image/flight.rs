@@ -421,13 +421,14 @@ fn land(
         }
     }
     state.send_modify(|s| s.progress.status = LayerStatus::VerifyingChecksum);
-    ingest.finish()?;
+    ingest.verify()?;
     state.send_modify(|s| s.progress.status = LayerStatus::Extracting);
     let layer = match unpacking {
         None => None,
         Some(Ok((unpacker, staging))) => Some(place(overlay, unpacker, staging, wanted)?),
         Some(Err(error)) => return Err(error),
     };
+    ingest.place()?;
     Ok(Landed { blob: Some(ingest.row()), layer })
 }
 

@@ -64,7 +64,7 @@ pub(crate) fn apply<R: BufRead>(tar: &mut TarStream<R>, root: &RootFd) -> Result
             return Err(Error::invalid(format!("the layer has more than {ENTRIES_MAX} entries")));
         }
         let shown = entry.shown();
-        layer.write(&entry, tar).map_err(|e| e.context(format!("entry {shown:?}")))?;
+        layer.write(&entry, tar).map_err(|e| blame(e).context(format!("entry {shown:?}")))?;
     }
     tar.drain()?;
     layer.times.apply(root)?;
@@ -73,6 +73,28 @@ pub(crate) fn apply<R: BufRead>(tar: &mut TarStream<R>, root: &RootFd) -> Result
     implied.sort();
     implied.dedup();
     Ok(Applied { implied, ..layer.applied })
+}
+
+/// Errors of the kernel that say that the archive asks for what cannot be (a file in a file, a loop of links) are the
+/// archive's fault, not the machine's.
+fn blame(error: Error) -> Error {
+    use std::error::Error as _;
+    let raw = error.source().and_then(|s| s.downcast_ref::<std::io::Error>()).and_then(Errno::from_io_error);
+    match raw {
+        Some(
+            Errno::NOTDIR
+            | Errno::LOOP
+            | Errno::NAMETOOLONG
+            | Errno::ISDIR
+            | Errno::EXIST
+            | Errno::NOENT
+            | Errno::INVAL,
+        ) => {
+            let why = raw.map_or_else(String::new, |errno| std::io::Error::from(errno).to_string());
+            Error::invalid(format!("it cannot be written: {why}"))
+        }
+        _ => error,
+    }
 }
 
 struct Layer<'r> {
