@@ -434,7 +434,6 @@ fn land(
 
 /// Bytes that cannot be unpacked are kept in mind and not acted on at once: if they are not the right bytes at all, the
 /// digest will say so, and that is the better message. A full disk ends it at once.
-#[expect(clippy::type_complexity, reason = "three states of one variable, used here only")]
 fn unpack_piece(unpacking: &mut Option<Result<(Unpacker, Staging)>>, piece: &[u8]) -> Result<()> {
     let Some(Ok((unpacker, _))) = unpacking else { return Ok(()) };
     let Err(error) = unpacker.write(piece) else { return Ok(()) };
