@@ -1,0 +1,14 @@
+//! `/containers`: one file for each verb.
+
+pub(crate) mod attach;
+pub(crate) mod create;
+pub(crate) mod exec;
+pub(crate) mod inspect;
+pub(crate) mod lifecycle;
+pub(crate) mod list;
+pub(crate) mod logs;
+pub(crate) mod prune;
+pub(crate) mod stats;
+pub(crate) mod top;
+pub(crate) mod update;
+pub(crate) mod wait;

@@ -1,0 +1,72 @@
+//! `POST /images/load`, `GET /images/get`, `GET /images/{name}/get`.
+
+use docker_api::image::JsonMessage;
+use engine::id::Owner;
+use engine::image::LoadedImage;
+use futures_util::TryStreamExt as _;
+use http_body_util::BodyExt as _;
+use tokio_util::io::StreamReader;
+
+use crate::call::Call;
+use crate::reply::{self, Outcome};
+use crate::status_code::Failure;
+
+pub(crate) async fn load(mut call: Call) -> Outcome {
+    if !call.query.text("platform").is_empty() {
+        return Err(Failure::not_implemented(
+            "query platform: loading one platform of an archive is not built into this engine yet",
+        ));
+    }
+    let body = call.body.take().ok_or_else(|| Failure::bad_request("no archive was sent"))?;
+    let data = body.into_data_stream().map_err(std::io::Error::other);
+    let reader = StreamReader::new(data);
+    let loaded = call.engine().images().load(Box::pin(reader), Owner::Docker).await?;
+    let (pieces, response) = reply::stream("application/json");
+    tokio::spawn(async move {
+        for image in &loaded {
+            if pieces.line(&loaded_line(image), "\r\n").await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(response)
+}
+
+fn loaded_line(image: &LoadedImage) -> JsonMessage {
+    let stream = match &image.reference {
+        Some(reference) => format!("Loaded image: {}\n", reference.familiar()),
+        None => format!("Loaded image ID: {}\n", image.id),
+    };
+    JsonMessage { stream, ..JsonMessage::default() }
+}
+
+/// `names` may repeat, and each may hold several with commas.
+pub(crate) async fn save_many(call: Call) -> Outcome {
+    let names: Vec<String> = call
+        .query
+        .all("names")
+        .iter()
+        .flat_map(|names| names.split(','))
+        .filter(|n| !n.is_empty())
+        .map(str::to_owned)
+        .collect();
+    if names.is_empty() {
+        return Err(Failure::bad_request("query names: no image was named"));
+    }
+    save(call, names).await
+}
+
+pub(crate) async fn save_one(call: Call) -> Outcome {
+    let name = call.name().to_owned();
+    save(call, vec![name]).await
+}
+
+async fn save(call: Call, names: Vec<String>) -> Outcome {
+    if !call.query.text("platform").is_empty() {
+        return Err(Failure::not_implemented(
+            "query platform: saving one platform of an image is not built into this engine yet",
+        ));
+    }
+    let archive = call.engine().images().save(&names).await?;
+    Ok(reply::bytes_of("application/x-tar", archive))
+}

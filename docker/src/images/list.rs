@@ -1,0 +1,84 @@
+//! `GET /images/json`.
+
+use engine::image::{ImageView, Reference};
+
+use crate::call::Call;
+use crate::filters::Filters;
+use crate::reply::{self, Outcome};
+use crate::status_code::Failure;
+use crate::time;
+use crate::view;
+
+const ACCEPTED: &[&str] = &["before", "dangling", "label", "reference", "since", "until"];
+
+pub(crate) async fn list(call: Call) -> Outcome {
+    let mut filters = Filters::parse(&call.query, ACCEPTED)?;
+    // The oldest form of the reference filter.
+    if let Some(name) = call.query.get("filter").filter(|name| !name.is_empty()) {
+        filters.insert("reference", name);
+    }
+    let images = call.engine().images();
+    let added = |key: &str| -> Result<Option<i128>, Failure> {
+        filters.values(key).next().map(|name| Ok(created(&*images.get(name)?))).transpose()
+    };
+    let (before, since) = (added("before")?, added("since")?);
+    let until = time::parse("until", filters.values("until").next().unwrap_or_default(), time::now_ns())?;
+    let dangling = filters.boolean("dangling")?;
+    let wanted = |image: &ImageView| {
+        dangling.is_none_or(|dangling| dangling == image.names.is_empty())
+            && before.is_none_or(|time| created(image) < time)
+            && since.is_none_or(|time| created(image) > time)
+            && until.is_none_or(|time| created(image) < i128::from(time))
+            && filters.labels("label", &image.config.labels)
+            && filters
+                .any("reference", |pattern| image.names.iter().chain(&image.digests).any(|name| matches(pattern, name)))
+    };
+    let count_containers = call.query.flag("shared-size");
+    let containers = call.engine().containers();
+    let rows: Vec<_> = images
+        .list()
+        .iter()
+        .filter(|image| wanted(image))
+        .map(|image| {
+            let uses = containers.iter().filter(|view| view.image_id == image.id).count();
+            let uses = if count_containers { i64::try_from(uses).unwrap_or(i64::MAX) } else { -1 };
+            view::image::summary(image, uses, -1)
+        })
+        .collect();
+    reply::ok(&rows)
+}
+
+fn created(image: &ImageView) -> i128 {
+    image.created.map_or(0, |time| time.as_nanosecond())
+}
+
+/// A pattern fits the familiar name with or without its tag.
+fn matches(pattern: &str, name: &Reference) -> bool {
+    glob(pattern.as_bytes(), name.familiar().as_bytes())
+        || glob(pattern.as_bytes(), name.familiar_repository().as_bytes())
+}
+
+/// Go's `path.Match` without character classes: `*` stands for any number of characters but `/`, `?` for one.
+fn glob(pattern: &[u8], text: &[u8]) -> bool {
+    match (pattern.split_first(), text.split_first()) {
+        (None, None) => true,
+        (Some((b'*', rest)), None) => glob(rest, text),
+        (Some((b'*', rest)), Some((byte, more))) => glob(rest, text) || (*byte != b'/' && glob(pattern, more)),
+        (Some((b'?', rest)), Some((byte, more))) => *byte != b'/' && glob(rest, more),
+        (Some((want, rest)), Some((byte, more))) => want == byte && glob(rest, more),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::glob;
+
+    #[test]
+    fn patterns_match_as_gos_path_match() {
+        let fits = |pattern: &str, text: &str| glob(pattern.as_bytes(), text.as_bytes());
+        assert!(fits("busybox", "busybox") && fits("busy*", "busybox:1") && fits("*:1", "busybox:1"));
+        assert!(fits("localhost:5000/*", "localhost:5000/a") && !fits("localhost:5000/*", "localhost:5000/a/b"));
+        assert!(fits("busybo?", "busybox") && !fits("busybo?", "busybo") && !fits("busy", "busybox"));
+    }
+}
