@@ -5,19 +5,8 @@ use std::path::Path;
 use super::Tree;
 
 /// A pure module imports none of these.
-const IMPURE: &[&str] = &[
-    "tokio",
-    "sys",
-    "rustix",
-    "nix",
-    "libc",
-    "rusqlite",
-    "std::fs",
-    "std::net",
-    "std::os",
-    "std::process",
-    "crate::metadata",
-];
+const IMPURE: &[&str] =
+    &["tokio", "sys", "rustix", "nix", "libc", "rusqlite", "std::fs", "std::os", "std::process", "crate::metadata"];
 
 /// Each path in backticks must exist.
 pub(crate) fn paths_exist(tree: &Tree, root: &Path) -> Vec<String> {
