@@ -244,6 +244,8 @@ async fn run(command: &'static Command, path: &str, words: &[String], global: &M
         return print(&flags::render_command(command, path, &aliases(command), terminal::width()));
     }
     if let Err(message) = check_arguments(command, path, matches.args.len()) {
+        let see = message.contains("at least");
+        let usage = if see { usage.replacen("Run '", "See '", 1) } else { usage };
         return Err(Error::message(format!("gantry: {message}\n\n{usage}")));
     }
     let context = Context::new(global, path.to_owned())?;
