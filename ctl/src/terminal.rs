@@ -61,11 +61,6 @@ pub(crate) fn stderr_is_terminal() -> bool {
     io::stderr().is_terminal()
 }
 
-/// Colours are for terminals whose user did not say `NO_COLOR`.
-pub(crate) fn colours() -> bool {
-    stdout_is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-}
-
 /// `-it` needs a terminal to type on.
 pub(crate) fn require_for(stdin: bool, tty: bool) -> crate::error::Result<()> {
     if stdin && tty && !stdin_is_terminal() {

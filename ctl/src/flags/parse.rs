@@ -142,13 +142,14 @@ fn parse_shorts<'a>(
 ) -> Result<(), String> {
     let mut letters = &word[1..];
     while let Some(letter) = letters.chars().next() {
+        let left = letters;
         letters = &letters[letter.len_utf8()..];
         let Some(flag) = find(letter) else {
             if letter == 'h' {
                 matches.help = true;
                 continue;
             }
-            return Err(format!("unknown shorthand flag: {letter:?} in {word}"));
+            return Err(format!("unknown shorthand flag: {letter:?} in -{left}"));
         };
         let value = if let Some(inline) = letters.strip_prefix('=') {
             inline
@@ -158,7 +159,7 @@ fn parse_shorts<'a>(
         } else if !letters.is_empty() {
             letters
         } else {
-            rest.next().ok_or_else(|| format!("flag needs an argument: {letter:?} in {word}"))?
+            rest.next().ok_or_else(|| format!("flag needs an argument: {letter:?} in -{left}"))?
         };
         return matches.set(flag, &shown(flag), value);
     }
@@ -213,7 +214,7 @@ mod tests {
     fn messages_are_those_of_docker() {
         let cases: &[(&[&str], &str)] = &[
             (&["--foo"], "unknown flag: --foo"),
-            (&["-ax"], "unknown shorthand flag: 'x' in -ax"),
+            (&["-ax"], "unknown shorthand flag: 'x' in -x"),
             (&["-n"], "flag needs an argument: 'n' in -n"),
             (&["--last"], "flag needs an argument: --last"),
             (

@@ -45,19 +45,11 @@ pub(crate) fn parse_int(text: &str) -> std::result::Result<i64, String> {
 }
 
 pub(crate) fn uint16(text: &str) -> Checked {
-    unsigned(text, u64::from(u16::MAX))
-}
-
-pub(crate) fn uint64(text: &str) -> Checked {
-    unsigned(text, u64::MAX)
-}
-
-fn unsigned(text: &str, max: u64) -> Checked {
     if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
         return Err(format!("strconv.ParseUint: parsing {text:?}: invalid syntax"));
     }
-    match text.parse::<u64>() {
-        Ok(value) if value <= max => Ok(()),
+    match text.parse::<u16>() {
+        Ok(_) => Ok(()),
         _ => Err(format!("strconv.ParseUint: parsing {text:?}: value out of range")),
     }
 }

@@ -24,6 +24,12 @@ impl Row {
         Row { type_name, fields: BTreeMap::new(), labels: BTreeMap::new() }
     }
 
+    /// A row with every property of a table, all empty.
+    fn blank(columns: Columns) -> Self {
+        let fields = columns.iter().map(|(name, _)| (*name, Value::text(""))).collect();
+        Row { type_name: "row", fields, labels: BTreeMap::new() }
+    }
+
     pub(crate) fn set(mut self, name: &'static str, value: impl Into<Rc<str>>) -> Self {
         self.fields.insert(name, Value::text(value));
         self
@@ -112,6 +118,10 @@ pub(crate) fn render(format: &str, default: &str, columns: Columns, rows: Vec<Ro
         result.map_err(|message| Error::message(format!("failed to execute template: {message}")))
     };
     let mut text = String::new();
+    if rows.is_empty() && !is_table {
+        // A bad template is told even where there is nothing to show.
+        execute(template.render(&Value::Object(Rc::new(Row::blank(columns)))))?;
+    }
     let mut lines = String::new();
     for row in rows {
         lines.push_str(&execute(template.render(&Value::Object(Rc::new(row))))?);

@@ -116,7 +116,7 @@ mod tests {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         writeln!(file, "A B=1").unwrap();
         let path = file.path().to_str().unwrap().to_owned();
-        let message = labels(&[path.clone()], &[]).unwrap_err().to_string();
+        let message = labels(std::slice::from_ref(&path), &[]).unwrap_err().to_string();
         assert_eq!(message, format!("invalid env file ({path}): variable 'A B' contains whitespaces"));
         let message = environment(&["/nosuch".to_owned()], &[]).unwrap_err().to_string();
         assert_eq!(message, "open /nosuch: no such file or directory");
