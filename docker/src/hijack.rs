@@ -3,6 +3,9 @@
 //! With `Upgrade: tcp` the answer is `101 UPGRADED`; without, it is a `200 OK` that has neither length nor chunks. In
 //! both cases bare bytes follow in both directions. The client's half-close ends the input and nothing else.
 
+use std::time::Duration;
+
+use engine::ExecHandle;
 use engine::container::AttachedIo;
 use http::{HeaderValue, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
@@ -17,6 +20,8 @@ use crate::stream_frame;
 use crate::system::ping;
 use crate::tap::Duplex;
 
+/// How long a connection stays open for an exec that has closed its streams and goes on.
+const EXEC_END_MAX: Duration = Duration::from_secs(10);
 /// Bytes of input read at once.
 const INPUT_BYTES: usize = 32 * 1024;
 /// The first version that names multiplexed streams as such.
@@ -43,6 +48,9 @@ pub(crate) struct Talk {
 pub(crate) enum Peer {
     /// A process.
     Process(AttachedIo),
+    /// An exec: its streams, and its end. The connection is closed only after the end is recorded, because clients
+    /// ask for the exit code as soon as it closes.
+    Exec(AttachedIo, ExecHandle),
     /// A sentence for the error stream, then the end: the process did not start.
     Sentence(String),
 }
@@ -87,7 +95,7 @@ fn switching(kind: &'static str, with_headers: bool) -> Response<reply::Body> {
 }
 
 async fn converse(stream: impl Duplex, peer: Peer, talk: Talk, gone: CancellationToken) {
-    let (reader, mut writer) = tokio::io::split(stream);
+    let (mut reader, mut writer) = tokio::io::split(stream);
     match peer {
         Peer::Sentence(text) => {
             let line = format!("{text}\r\n");
@@ -99,27 +107,53 @@ async fn converse(stream: impl Duplex, peer: Peer, talk: Talk, gone: Cancellatio
             drop(writer.write_all(&piece).await);
         }
         Peer::Process(attached) => {
-            let AttachedIo { stdin, output, .. } = attached;
-            let input = async {
-                match stdin {
-                    Some(stdin) => feed(reader, stdin, talk.detach_keys).await,
-                    None => false,
+            converse_with(attached, &mut reader, &mut writer, talk, &gone).await;
+        }
+        Peer::Exec(attached, exec) => {
+            if converse_with(attached, &mut reader, &mut writer, talk, &gone).await == Ended::Output {
+                tokio::select! {
+                    ended = tokio::time::timeout(EXEC_END_MAX, exec.wait()) => match ended {
+                        Ok(Ok(_)) => {}
+                        Ok(Err(error)) => tracing::warn!(%error, "docker door: the end of an exec is lost"),
+                        Err(_) => tracing::debug!(exec = %exec.id(), "docker door: an exec goes on after its streams"),
+                    },
+                    () = gone.cancelled() => {}
                 }
-            };
-            let finished_input = async {
-                if !input.await {
-                    // The end of the input is not the end of the talk.
-                    std::future::pending::<()>().await;
-                }
-            };
-            tokio::select! {
-                () = copy_output(output, &mut writer, talk.tty) => {}
-                () = finished_input => {}
-                () = gone.cancelled() => {}
             }
         }
     }
     drop(writer.shutdown().await);
+}
+
+/// Why a talk was over.
+#[derive(Debug, PartialEq, Eq)]
+enum Ended {
+    /// All output was carried.
+    Output,
+    /// The client let go with the detach keys, or hung up.
+    Client,
+}
+
+async fn converse_with(
+    attached: AttachedIo,
+    reader: &mut (impl AsyncRead + Unpin),
+    writer: &mut (impl AsyncWrite + Unpin),
+    talk: Talk,
+    gone: &CancellationToken,
+) -> Ended {
+    let AttachedIo { stdin, output, .. } = attached;
+    let detached = async {
+        let Some(stdin) = stdin else { return std::future::pending().await };
+        if !feed(reader, stdin, talk.detach_keys).await {
+            // The end of the input is not the end of the talk.
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        () = copy_output(output, writer, talk.tty) => Ended::Output,
+        () = detached => Ended::Client,
+        () = gone.cancelled() => Ended::Client,
+    }
 }
 
 async fn copy_output(

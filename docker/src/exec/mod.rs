@@ -29,7 +29,7 @@ pub(crate) async fn start(mut call: Call) -> Outcome {
     let (peer, tty) = match exec.start(size).await {
         Ok(attached) => {
             let tty = attached.tty;
-            (Peer::Process(attached), tty)
+            (Peer::Exec(attached, exec), tty)
         }
         // A program that cannot run is told inside the stream; its code (126, 127) shows in inspect.
         Err(error) if error.exit_code().is_some() => (Peer::Sentence(error.to_string()), view.spec.tty),
