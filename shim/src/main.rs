@@ -7,14 +7,33 @@
 //! Absent by design: the engine, HTTP, databases.
 
 mod bench;
+mod bootstrap;
+mod container;
+mod events;
+mod io;
+mod journal;
+mod metrics;
 mod oci;
+mod process;
 mod reaper;
 mod runtime;
+mod sandbox_service;
+mod serve;
+mod state;
+mod task_service;
 
-fn main() -> std::process::ExitCode {
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments.first().map(String::as_str) {
-        Some("runtime") => bench::main(&arguments[1..]),
-        _ => std::process::ExitCode::from(2),
+    if arguments.first().is_some_and(|first| first == "runtime") {
+        return bench::main(&arguments[1..]);
+    }
+    match bootstrap::main(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            journal::say(&message);
+            ExitCode::FAILURE
+        }
     }
 }

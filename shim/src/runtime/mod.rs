@@ -1,6 +1,7 @@
 //! What runs containers: the built-in runtime, or an OCI runtime program, behind one trait.
 
 pub(crate) mod builtin;
+pub(crate) mod command;
 
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -173,4 +174,75 @@ pub(crate) fn limits_of(spec: &Spec) -> Limits {
 /// The path of a root file system: absolute, or below the bundle.
 pub(crate) fn root_path(spec: &Spec, bundle: &Path) -> PathBuf {
     spec.root.as_ref().map_or_else(|| bundle.join("rootfs"), |root| bundle.join(&root.path))
+}
+
+/// One of the two implementations.
+#[derive(Debug)]
+pub(crate) enum Runtime {
+    Builtin(Rc<builtin::Builtin>),
+    Command(command::CommandRuntime),
+}
+
+/// Calls the method of whichever it is.
+macro_rules! either {
+    ($self:ident, $runtime:ident => $call:expr) => {
+        match $self {
+            Self::Builtin($runtime) => $call,
+            Self::Command($runtime) => $call,
+        }
+    };
+}
+
+impl OciRuntime for Runtime {
+    async fn create(&self, request: CreateRequest) -> Result<Created> {
+        either!(self, runtime => runtime.create(request).await)
+    }
+
+    async fn start(&self, id: &str) -> Result<()> {
+        either!(self, runtime => runtime.start(id).await)
+    }
+
+    async fn exec(&self, id: &str, request: ExecRequest) -> Result<Created> {
+        either!(self, runtime => runtime.exec(id, request).await)
+    }
+
+    async fn kill(&self, id: &str, signal: i32, all: bool) -> Result<()> {
+        either!(self, runtime => runtime.kill(id, signal, all).await)
+    }
+
+    async fn pause(&self, id: &str) -> Result<()> {
+        either!(self, runtime => runtime.pause(id).await)
+    }
+
+    async fn resume(&self, id: &str) -> Result<()> {
+        either!(self, runtime => runtime.resume(id).await)
+    }
+
+    async fn update(&self, id: &str, limits: &Limits, limits_json: &[u8]) -> Result<()> {
+        either!(self, runtime => runtime.update(id, limits, limits_json).await)
+    }
+
+    fn stats(&self, id: &str) -> Result<CgroupStats> {
+        either!(self, runtime => runtime.stats(id))
+    }
+
+    fn pids(&self, id: &str) -> Result<Vec<i32>> {
+        either!(self, runtime => runtime.pids(id))
+    }
+
+    async fn delete(&self, id: &str) -> Result<()> {
+        either!(self, runtime => runtime.delete(id).await)
+    }
+}
+
+impl Runtime {
+    /// Writes a memory image of the container.
+    ///
+    /// Always refused: criu is not driven yet.
+    pub(crate) async fn checkpoint(&self, id: &str, _path: &str) -> Result<()> {
+        Err(Failure::new(
+            "checkpoint",
+            format!("checkpoint of {id}: not supported (it needs criu, which is not driven yet)"),
+        ))
+    }
 }

@@ -4,10 +4,13 @@ use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 /// A client that runs longer than this is killed and fails the test.
 pub const DEADLINE: Duration = Duration::from_secs(120);
+/// After its end, its output must be closed within this time.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 /// More output than this of one command is a fault of the test.
 const OUTPUT_BYTES_MAX: u64 = 64 << 20;
 
@@ -102,8 +105,11 @@ pub fn run_with(mut command: Command, stdin: &[u8]) -> Run {
         std::thread::sleep(Duration::from_millis(3));
     };
     let took = start.elapsed();
-    let collect = |reader: Option<std::thread::JoinHandle<Vec<u8>>>| {
-        reader.map(|thread| thread.join().expect("output reader")).unwrap_or_default()
+    // A grandchild that keeps the pipe open is a fault, too: it must not hang the test.
+    let collect = |reader: Option<Receiver<Vec<u8>>>| match reader.map(|r| r.recv_timeout(DRAIN_DEADLINE)) {
+        Some(Ok(bytes)) => bytes,
+        Some(Err(_)) => panic!("`{line}` ended, and something it left behind keeps its output open"),
+        None => Vec::new(),
     };
     let stdout = collect(out);
     let stderr = String::from_utf8_lossy(&collect(err)).into_owned();
@@ -118,12 +124,14 @@ pub fn run<S: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = S>) ->
     run_with(command, b"")
 }
 
-fn drain(pipe: impl Read + Send + 'static) -> std::thread::JoinHandle<Vec<u8>> {
+fn drain(pipe: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
+    let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let mut bytes = Vec::new();
         let _ = pipe.take(OUTPUT_BYTES_MAX).read_to_end(&mut bytes);
-        bytes
-    })
+        let _ = sender.send(bytes);
+    });
+    receiver
 }
 
 fn line_of(command: &Command) -> String {

@@ -21,7 +21,7 @@ exec 2>&1
 set -e
 mount --make-rshared /
 mount -t tmpfs -o mode=755 tmpfs /run
-mkdir -p /run/lock
+mkdir -p /run/lock /run/mount
 ip link set lo up
 hostname gantry-test
 echo ready
@@ -70,6 +70,7 @@ impl World {
         BufReader::new(holder.stdout.take().expect("stdout")).read_line(&mut said).expect("the world's init");
         assert_eq!(said.trim(), "ready", "the world's namespaces could not be set up");
         let init = wait::until("the world's init", Duration::from_secs(5), || only_child(holder.id()));
+        wait::until("the world's init to wait", Duration::from_secs(5), || only_child(init.unsigned_abs()));
         let cgroup = format!("/gantry-test-{}", name.trim_start_matches("gt-").to_lowercase());
         Self { holder, init, dir, cgroup, kind, daemon: None, registry: None }
     }

@@ -66,6 +66,19 @@ fn receive_now(fd: BorrowedFd<'_>) -> io::Result<Option<(FromChild, Option<Owned
     Ok(Some((message, passed)))
 }
 
+/// The descriptor that comes with the next message on a blocking socket.
+pub(crate) fn receive_descriptor(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let mut bytes = [0_u8; MESSAGE_BYTES_MAX];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let passed = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+        _ => None,
+    });
+    passed.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no descriptor came along"))
+}
+
 impl AsFd for ChildEnd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()

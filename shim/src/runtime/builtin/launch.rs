@@ -19,14 +19,14 @@ use super::process::{self, ProcessPlan};
 use super::{devices, hooks, id_map, mounts, raw, rootfs};
 use crate::oci::{NamespaceName, NamespaceSource, Spec};
 use crate::reaper::Reaper;
-use crate::runtime::{CreateRequest, Created, Failure, Result, Stdio, root_path};
+use crate::runtime::{CreateRequest, Created, Failure, Result, root_path};
 
 /// A child that has not answered by then is stuck (a hung network file system, say) and is killed.
 const DEADLINE: Duration = Duration::from_secs(110);
 
 /// Where the new process is put.
 pub(super) struct Placement<'a> {
-    pub(super) cgroup: &'a Cgroup,
+    pub(super) cgroup: Option<&'a Cgroup>,
     /// PID namespace to be born in; `None` is the shim's.
     pub(super) pid_namespace: Option<&'a OwnedFd>,
     /// The shim's own.
@@ -51,7 +51,10 @@ pub(super) fn launch(
 ) -> Result<Launched> {
     let about = |e: io::Error| Failure::io("clone", "", &e);
     let (ours, theirs) = channel::pair().map_err(about)?;
-    let folder = placement.cgroup.dir_fd().map_err(|e| Failure::new("cgroup", e.to_string()))?;
+    let folder = match placement.cgroup {
+        Some(cgroup) => cgroup.dir_fd().map_err(|e| Failure::new("cgroup", e.to_string()))?,
+        None => None,
+    };
     keep.push(theirs.as_raw());
     let enter = |fd: &OwnedFd| sys::namespace::enter(fd.as_fd(), NamespaceKind::Pid);
     if let Some(namespace) = placement.pid_namespace {
@@ -160,7 +163,7 @@ pub(super) async fn create(
     let plan = plan(request, cgroup, filter)?;
     let flags = if plan.userns.is_some() { CloneFlags::NONE } else { plan.new };
     let with_userns = plan.userns.is_some();
-    let placement = Placement { cgroup, pid_namespace: pid_namespace.as_ref(), own_pid_namespace };
+    let placement = Placement { cgroup: Some(cgroup), pid_namespace: pid_namespace.as_ref(), own_pid_namespace };
     let mut plan = Some(plan);
     let keep = plan.as_ref().map(InitPlan::descriptors).unwrap_or_default();
     let mut launched = launch(flags, &placement, keep, |channel| {
@@ -215,7 +218,7 @@ async fn converse(
 }
 
 /// Takes the process that the clone in between made in its place.
-async fn adopt(launched: &mut Launched) -> Result<()> {
+pub(super) async fn adopt(launched: &mut Launched) -> Result<()> {
     let lost = || Failure::new("namespace", "the process between ended without a word");
     let message = tokio::time::timeout(DEADLINE, launched.channel.receive()).await;
     let message = message.map_err(|_elapsed| lost())?.map_err(|e| Failure::io("handshake", "", &e))?;
@@ -314,9 +317,4 @@ fn new_namespaces(spec: &Spec) -> CloneFlags {
         .into_iter()
         .filter(|name| spec.namespace(*name) == NamespaceSource::New)
         .fold(CloneFlags::NONE, |flags, name| flags.union(name.kind().clone_flag()))
-}
-
-/// The streams of a process that has none.
-pub(super) fn take_stdio(stdio: &mut Stdio) -> Stdio {
-    std::mem::take(stdio)
 }

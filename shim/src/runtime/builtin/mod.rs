@@ -9,6 +9,7 @@ mod copy_up;
 mod devices;
 mod exec;
 mod handshake;
+mod holder;
 mod hooks;
 pub(crate) mod id_map;
 mod init;
@@ -18,7 +19,7 @@ mod mounts;
 pub(crate) mod pid_one;
 mod process;
 pub(crate) mod raw;
-mod rootfs;
+pub(crate) mod rootfs;
 mod user_file;
 
 use std::cell::{OnceCell, RefCell};
@@ -36,8 +37,10 @@ use sys::pidfd::PidFd;
 use sys::seccomp;
 
 use self::channel::ParentEnd;
+pub(crate) use self::channel::receive_descriptor;
 use self::exec::ExecPlan;
 use self::handshake::ToChild;
+pub(crate) use self::holder::{Held, HoldRequest};
 use self::launch::Placement;
 use self::process::ProcessPlan;
 use crate::oci::{NamespaceName, NamespaceSource, Process, Spec};
@@ -115,6 +118,11 @@ impl Builtin {
         }
         filters.insert(key, Rc::clone(&program));
         Ok(Some(program))
+    }
+
+    /// Makes the namespaces of a sandbox and holds them.
+    pub(crate) async fn hold(&self, request: HoldRequest) -> Result<Held> {
+        holder::hold(request, self.own_pid_namespace()?).await
     }
 
     async fn create_in(&self, request: CreateRequest, cgroup: &Cgroup) -> Result<launch::NewContainer> {
@@ -216,7 +224,7 @@ impl OciRuntime for Builtin {
         let pid_namespace = container.pid_namespace()?;
         let own_pid_namespace = self.own_pid_namespace()?;
         let (process, plan) = container.plan_exec(request, filter)?;
-        let placement = Placement { cgroup: &container.cgroup, pid_namespace, own_pid_namespace };
+        let placement = Placement { cgroup: Some(&container.cgroup), pid_namespace, own_pid_namespace };
         let keep = plan.descriptors();
         let mut plan = Some(plan);
         let launched = launch::launch(CloneFlags::NONE, &placement, keep, |channel| {

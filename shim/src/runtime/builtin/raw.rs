@@ -3,13 +3,13 @@
 
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd};
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 /// Puts a copy of `fd` at `number`, without close-on-exec.
-pub(super) fn dup_onto(fd: BorrowedFd<'_>, number: i32) -> io::Result<()> {
+pub(crate) fn dup_onto(fd: BorrowedFd<'_>, number: i32) -> io::Result<()> {
     if fd.as_raw_fd() == number {
         return Ok(rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())?);
     }
@@ -104,4 +104,38 @@ pub(super) fn set_names(hostname: &str, domainname: &str) -> io::Result<()> {
 pub(crate) fn watch(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` is the same open descriptor until it is dropped, which is after it is deregistered.
     unsafe { AsyncFd::register_with_interest(fd, interest) }.map_err(Into::into)
+}
+
+/// Does `work` in a clone of this process, which ends with it. The reaper collects it.
+pub(crate) fn in_clone(work: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    // SAFETY: the shim has one thread, for ever (main.rs says how that is kept).
+    match unsafe { sys::clone::clone3(sys::clone::CloneFlags::NONE, None) }? {
+        sys::clone::Cloned::Parent { .. } => Ok(()),
+        sys::clone::Cloned::Child => {
+            let done = close_all_but(&mut Vec::new()).and_then(|()| work());
+            sys::clone::exit_now(i32::from(done.is_err()))
+        }
+    }
+}
+
+/// Takes over a descriptor that the process was started with; `None` when there is none of this number.
+///
+/// To be called once for each number, before anything else opens descriptors.
+pub(crate) fn inherited(number: i32) -> Option<OwnedFd> {
+    // SAFETY: only asks whether the descriptor is open.
+    if unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
+        return None;
+    }
+    // SAFETY: it is open, and by the caller's promise nobody in this process has it.
+    let fd = unsafe { OwnedFd::from_raw_fd(number) };
+    let _ = rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC);
+    Some(fd)
+}
+
+/// Makes the process deaf to signals that are meant for somebody else: a shim outlives terminals and daemons.
+pub(crate) fn ignore_signals() {
+    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGTERM, libc::SIGPIPE] {
+        // SAFETY: SIG_IGN runs no code; programs that are started get the default back (`reset_signals`).
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
 }

@@ -16,12 +16,12 @@ const STEP: &str = "rootfs";
 
 /// A root file system and what has to stay open until it is mounted.
 #[derive(Debug)]
-pub(super) struct RootFs {
-    pub(super) mount: OwnedFd,
+pub(crate) struct RootFs {
+    pub(crate) mount: OwnedFd,
 }
 
 /// Makes the root file system that `mounts` describe, or takes what is at `path` when there are none.
-pub(super) fn prepare(mounts: &[Mount], path: &Path) -> Result<RootFs> {
+pub(crate) fn prepare(mounts: &[Mount], path: &Path) -> Result<RootFs> {
     let mount = match mounts {
         [] => {
             let mount = sys::mount::clone_tree(path, true).map_err(|e| Failure::io(STEP, path.display(), &e))?;
