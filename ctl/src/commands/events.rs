@@ -25,11 +25,8 @@ pub(crate) static COMMAND: Command = Command {
 };
 
 async fn run(context: &Context, matches: &Matches) -> Result<()> {
-    let template = match matches.text("format") {
-        "" => None,
-        "json" => Some(parse("{{json .}}")?),
-        text => Some(parse(text)?),
-    };
+    let format = matches.text("format");
+    let template = Some(format).filter(|format| !matches!(*format, "" | "json")).map(parse).transpose()?;
     let moment = |flag: &str| timestamps::to_query(matches.text(flag)).map_err(Error::Message);
     let path = Path::new("/events")
         .query_some("since", &moment("since")?)
@@ -39,6 +36,7 @@ async fn run(context: &Context, matches: &Matches) -> Result<()> {
     while let Some(event) = lines.next().await? {
         match &template {
             Some(template) => println(&rendered(template, event)?)?,
+            None if format == "json" => println(&event.to_json())?,
             None => print(&sentence(&event))?,
         }
     }
@@ -55,22 +53,18 @@ fn rendered(template: &Template, event: Value) -> Result<String> {
 fn with_go_names(event: Value) -> Value {
     let Value::Struct(fields) = &event else { return event };
     let mut fields = fields.as_ref().clone();
-    let renamed: Vec<(String, Value)> = fields
-        .iter()
-        .filter_map(|(name, value)| {
-            let name = match name.as_str() {
-                "status" => "Status",
-                "id" => "ID",
-                "from" => "From",
-                "scope" => "Scope",
-                "time" => "Time",
-                "timeNano" => "TimeNano",
-                _ => return None,
-            };
-            Some((name.to_owned(), value.clone()))
-        })
-        .collect();
-    fields.extend(renamed);
+    const NAMES: [(&str, &str); 6] = [
+        ("status", "Status"),
+        ("id", "ID"),
+        ("from", "From"),
+        ("scope", "Scope"),
+        ("time", "Time"),
+        ("timeNano", "TimeNano"),
+    ];
+    for (name, go_name) in NAMES {
+        let value = event.field(name);
+        fields.push((go_name.to_owned(), if value.is_nil() { Value::text("") } else { value.clone() }));
+    }
     let actor = event.field("Actor");
     if let (Value::Struct(parts), Some(at)) = (actor, fields.iter().position(|(name, _)| name == "Actor")) {
         let parts = parts.iter().map(|(name, value)| {

@@ -109,12 +109,12 @@ pub(crate) fn image_rows(image: &Value, truncate: bool, with_digests: bool) -> V
 fn row(image: &Value, truncate: bool, name: &str, tag: &str, digest: &str) -> Row {
     let id = image.field("Id").as_str();
     let created = image.field("Created").as_int();
-    let size = |name: &str| units::human_size(image.field(name).as_float(), 3);
+    let size = |name: &str, digits| units::human_size(image.field(name).as_float(), digits);
     let counted = |value: i64, text: String| if value < 0 { "N/A".to_owned() } else { text };
     let containers = image.field("Containers").as_int();
     let shared = image.field("SharedSize").as_int();
-    let unique = units::human_size(image.field("Size").as_float() - image.field("SharedSize").as_float(), 3);
-    let virtual_size = if image.field("VirtualSize").is_nil() { size("Size") } else { size("VirtualSize") };
+    let unique = units::human_size(image.field("Size").as_float() - image.field("SharedSize").as_float(), 4);
+    let virtual_size = if image.field("VirtualSize").is_nil() { size("Size", 4) } else { size("VirtualSize", 4) };
     Row::new("*formatter.imageContext")
         .set("ID", if truncate { short_id(id) } else { id })
         .set("Repository", name)
@@ -122,10 +122,10 @@ fn row(image: &Value, truncate: bool, name: &str, tag: &str, digest: &str) -> Ro
         .set("Digest", digest)
         .set("CreatedSince", if created == 0 { "N/A".to_owned() } else { timestamps::ago(created) })
         .set("CreatedAt", timestamps::absolute(created))
-        .set("Size", size("Size"))
+        .set("Size", size("Size", 3))
         .set("Containers", counted(containers, containers.to_string()))
         .set("VirtualSize", virtual_size)
-        .set("SharedSize", counted(shared, size("SharedSize")))
+        .set("SharedSize", counted(shared, size("SharedSize", 4)))
         .set("UniqueSize", counted(shared, unique))
 }
 

@@ -107,6 +107,11 @@ fn render(info: &Value) -> String {
         }
     }
     fact("Experimental", info.field("ExperimentalBuild").truth().to_string());
+    let insecure: Vec<&str> =
+        info.at("RegistryConfig.InsecureRegistryCIDRs").items().iter().map(Value::as_str).collect();
+    if !insecure.is_empty() {
+        fact("Insecure Registries", format!("\n  {}", insecure.join("\n  ")));
+    }
     fact("Live Restore Enabled", info.field("LiveRestoreEnabled").truth().to_string());
     out.replace(": \n", ":\n")
 }

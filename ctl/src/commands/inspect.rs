@@ -13,7 +13,6 @@ use crate::output::template::{Template, Value};
 
 const FORMAT: Flag = FORMAT_OBJECT.short('f');
 const SIZE: Flag = Flag::switch("size", "Display total file sizes if the type is container").short('s');
-/// The field `type` of families that have one type only.
 const VERBOSE: Flag = Flag::switch("verbose", "Verbose output for diagnostics").short('v');
 
 pub(crate) static COMMAND: Command = Command {
@@ -98,18 +97,22 @@ async fn any(context: &Context, matches: &Matches) -> Result<()> {
 }
 
 async fn run(context: &Context, matches: &Matches, kinds: &[Kind], size: bool) -> Result<()> {
+    let as_json = matches.text("format") == "json";
     let template = match matches.text("format") {
-        "" => None,
-        "json" => Some(Template::parse("{{json .}}").map_err(Error::Message)?),
+        "" | "json" => None,
         text => Some(Template::parse(text).map_err(|m| Error::message(format!("template parsing error: {m}")))?),
     };
     let mut found = Vec::new();
+    let mut printed = false;
     let mut failures = Vec::new();
     for name in &matches.args {
         match look(context, name, kinds, size).await {
             Ok(text) => match &template {
                 Some(template) => match rendered(template, &text) {
-                    Ok(line) => print(&format!("{line}\n"))?,
+                    Ok(line) => {
+                        print(&format!("{line}\n"))?;
+                        printed = true;
+                    }
                     Err(message) => failures.push(format!("template parsing error: {message}")),
                 },
                 None => found.push(text),
@@ -118,8 +121,12 @@ async fn run(context: &Context, matches: &Matches, kinds: &[Kind], size: bool) -
             Err(error) => failures.push(error.to_string()),
         }
     }
-    if template.is_none() {
-        print(&format!("{}\n", indent(&format!("[{}]", found.join(",")), "    ")))?;
+    let all = || format!("[{}]", found.iter().map(|text| text.trim()).collect::<Vec<_>>().join(","));
+    match template {
+        None if as_json => print(&format!("{}\n", all()))?,
+        None => print(&format!("{}\n", indent(&all(), "    ")))?,
+        Some(_) if !printed => print("\n")?,
+        Some(_) => {}
     }
     if failures.is_empty() { Ok(()) } else { Err(Error::message(failures.join("\n"))) }
 }

@@ -38,7 +38,7 @@ async fn run(context: &Context, matches: &Matches) -> Result<()> {
     crate::flags::values::uint16(number).map_err(|_| Error::message(format!("invalid port ({number})")))?;
     let key = format!("{number}/{protocol}");
     match ports.field(&key).items() {
-        [] => Err(Error::message(format!("no public port '{key}' published for {}", matches.arg(0)))),
+        [] => Err(Error::message(format!("Error: No public port '{wanted}' published for {}", matches.arg(0)))),
         bindings => bindings.iter().try_for_each(|binding| println(&shown(binding))),
     }
 }

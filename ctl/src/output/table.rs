@@ -75,7 +75,8 @@ impl Object for Row {
             out.push_str(&value.to_json());
         }
         out.push('}');
-        out
+        // Docker escapes these in rows, though not in other JSON.
+        out.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
     }
 }
 
