@@ -1,4 +1,5 @@
 //! What the tests of the shim share: a bundle made from `busybox`, and a shim in a mount namespace of its own.
+#![allow(dead_code, unreachable_pub, clippy::allow_attributes, reason = "each test program uses a part of it")]
 
 use std::io;
 use std::os::fd::OwnedFd;

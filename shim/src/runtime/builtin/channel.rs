@@ -1,5 +1,7 @@
 //! The socket between the shim and a process that it is making.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -16,7 +18,14 @@ use crate::runtime::Failure;
 
 /// The shim's end.
 #[derive(Debug)]
-pub(super) struct ParentEnd(AsyncFd<OwnedFd>);
+pub(super) struct ParentEnd {
+    socket: AsyncFd<OwnedFd>,
+    /// Received, but not yet the reader's turn.
+    early: RefCell<VecDeque<Received>>,
+}
+
+/// A message with the descriptor that came along.
+pub(super) type Received = (FromChild, Option<OwnedFd>);
 
 /// The child's end; blocking, close-on-exec.
 #[derive(Debug)]
@@ -27,20 +36,34 @@ pub(super) fn pair() -> io::Result<(ParentEnd, ChildEnd)> {
     let (ours, theirs) =
         rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     rustix::io::ioctl_fionbio(&ours, true)?;
-    Ok((ParentEnd(super::raw::watch(ours, Interest::READABLE)?), ChildEnd(theirs)))
+    let ours = ParentEnd { socket: super::raw::watch(ours, Interest::READABLE)?, early: RefCell::default() };
+    Ok((ours, ChildEnd(theirs)))
 }
 
 impl ParentEnd {
     /// Messages to a child are one byte and never fill the socket.
     pub(super) fn send(&self, message: ToChild) -> io::Result<()> {
-        rustix::net::send(self.0.get_ref(), &[message as u8], SendFlags::NOSIGNAL)?;
+        rustix::net::send(self.socket.get_ref(), &[message as u8], SendFlags::NOSIGNAL)?;
         Ok(())
     }
 
     /// The next message with the descriptor that came along; `None` when the child's end is closed.
-    pub(super) async fn receive(&self) -> io::Result<Option<(FromChild, Option<OwnedFd>)>> {
+    pub(super) async fn receive(&self) -> io::Result<Option<Received>> {
+        let early = self.early.borrow_mut().pop_front();
+        if early.is_some() {
+            return Ok(early);
+        }
+        self.receive_new().await
+    }
+
+    /// Keeps messages for [`ParentEnd::receive`].
+    pub(super) fn keep(&self, messages: impl IntoIterator<Item = Received>) {
+        self.early.borrow_mut().extend(messages);
+    }
+
+    async fn receive_new(&self) -> io::Result<Option<Received>> {
         loop {
-            let mut ready = self.0.readable().await?;
+            let mut ready = self.socket.readable().await?;
             match ready.try_io(|fd| receive_now(fd.get_ref().as_fd())) {
                 Ok(result) => return result,
                 Err(_would_block) => {}
@@ -49,7 +72,7 @@ impl ParentEnd {
     }
 }
 
-fn receive_now(fd: BorrowedFd<'_>) -> io::Result<Option<(FromChild, Option<OwnedFd>)>> {
+fn receive_now(fd: BorrowedFd<'_>) -> io::Result<Option<Received>> {
     let mut bytes = [0_u8; MESSAGE_BYTES_MAX];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);

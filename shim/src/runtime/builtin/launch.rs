@@ -217,21 +217,29 @@ async fn converse(
     Ok(said)
 }
 
-/// Takes the process that the clone in between made in its place.
+/// Messages that the new process may have sent before the one in between told who it is.
+const EARLY_MAX: usize = 4;
+
+/// Takes the process that the clone in between made in its place. Both send on one socket, in whichever order.
 pub(super) async fn adopt(launched: &mut Launched) -> Result<()> {
     let lost = || Failure::new("namespace", "the process between ended without a word");
-    let message = tokio::time::timeout(DEADLINE, launched.channel.receive()).await;
-    let message = message.map_err(|_elapsed| lost())?.map_err(|e| Failure::io("handshake", "", &e))?;
-    match message.ok_or_else(lost)? {
-        (FromChild::Pid(_), Some(pidfd)) => {
-            // The number by the descriptor: the sender may have counted in another PID namespace.
-            launched.pid = pid_of(&pidfd).map_err(|e| Failure::io("namespace", "pid", &e))?;
-            launched.pidfd = PidFd::from_fd(pidfd);
-            Ok(())
+    let mut early = Vec::new();
+    while early.len() < EARLY_MAX {
+        let message = tokio::time::timeout(DEADLINE, launched.channel.receive()).await;
+        let message = message.map_err(|_elapsed| lost())?.map_err(|e| Failure::io("handshake", "", &e))?;
+        match message.ok_or_else(lost)? {
+            (FromChild::Pid(_), Some(pidfd)) => {
+                // The number by the descriptor: the sender may have counted in another PID namespace.
+                launched.pid = pid_of(&pidfd).map_err(|e| Failure::io("namespace", "pid", &e))?;
+                launched.pidfd = PidFd::from_fd(pidfd);
+                launched.channel.keep(early);
+                return Ok(());
+            }
+            (FromChild::Failed { step, errno, message }, _) => return Err(Failure { step, errno, message }),
+            other => early.push(other),
         }
-        (FromChild::Failed { step, errno, message }, _) => Err(Failure { step, errno, message }),
-        _ => Err(lost()),
     }
+    Err(lost())
 }
 
 fn pid_of(pidfd: &OwnedFd) -> io::Result<i32> {

@@ -139,3 +139,21 @@ pub(crate) fn ignore_signals() {
         unsafe { libc::signal(signal, libc::SIG_IGN) };
     }
 }
+
+/// Does `work` with this user and group for file accesses, and all capabilities as they are.
+pub(super) fn with_fs_identity<T>(uid: u32, gid: u32, work: impl FnOnce() -> T) -> io::Result<T> {
+    use rustix::thread::{CapabilitiesSecureBits, capabilities_secure_bits, set_capabilities_secure_bits};
+    let bits = capabilities_secure_bits()?;
+    set_capabilities_secure_bits(bits | CapabilitiesSecureBits::NO_SETUID_FIXUP)?;
+    let set = |uid: u32, gid: u32| {
+        // SAFETY: plain integers; both calls answer the old id and cannot fail otherwise.
+        unsafe { libc::syscall(libc::SYS_setfsgid, gid) };
+        // SAFETY: as above.
+        unsafe { libc::syscall(libc::SYS_setfsuid, uid) };
+    };
+    set(uid, gid);
+    let result = work();
+    set(rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    set_capabilities_secure_bits(bits)?;
+    Ok(result)
+}

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use shim_api::proto::types::Mount;
 use sys::mount::{MountAttributes, Parameter};
 
-use super::id_map;
 use super::mount_options::MountOptions;
+use super::{id_map, raw};
 use crate::oci::IdMapping;
 use crate::runtime::{Failure, Result};
 
@@ -62,9 +62,9 @@ fn bind(mount: &Mount, options: &MountOptions) -> Result<OwnedFd> {
     let about = |e: std::io::Error| Failure::io(STEP, &mount.source, &e);
     let recursive = options.bind == Some(true) || mount.r#type == "rbind";
     let tree = sys::mount::clone_tree(Path::new(&mount.source), recursive).map_err(about)?;
-    if let Some(userns) = id_map_of(options)? {
+    if let Some(map) = id_map_of(options)? {
         use std::os::fd::AsFd as _;
-        sys::mount::set_id_map(&tree, recursive, userns.as_fd()).map_err(about)?;
+        sys::mount::set_id_map(&tree, recursive, map.userns.as_fd()).map_err(about)?;
     }
     sys::mount::set_propagation(&tree, true, sys::mount::Propagation::Slave).map_err(about)?;
     if !options.attributes.is_empty() {
@@ -75,7 +75,7 @@ fn bind(mount: &Mount, options: &MountOptions) -> Result<OwnedFd> {
 
 /// The user namespace of containerd's `uidmap=C:H:S` and `gidmap=C:H:S` options (several joined by `;` or given
 /// again).
-fn id_map_of(options: &MountOptions) -> Result<Option<OwnedFd>> {
+fn id_map_of(options: &MountOptions) -> Result<Option<IdMap>> {
     let ranges = |key: &str| -> Result<Vec<IdMapping>> {
         let texts = options.data.iter().filter(|(name, _)| name == key).filter_map(|(_, value)| value.as_deref());
         texts.flat_map(|text| text.split(';')).map(|text| parse_range(key, text)).collect()
@@ -84,7 +84,15 @@ fn id_map_of(options: &MountOptions) -> Result<Option<OwnedFd>> {
     if uids.is_empty() && gids.is_empty() {
         return Ok(None);
     }
-    id_map::user_namespace(&uids, &gids).map(Some)
+    let root_of = |map: &[IdMapping]| map.iter().find(|range| range.container_id == 0).map_or(0, |range| range.host_id);
+    let root = (root_of(&uids), root_of(&gids));
+    Ok(Some(IdMap { userns: id_map::user_namespace(&uids, &gids)?, root }))
+}
+
+/// A mapping of ids, and who its root is on the host.
+struct IdMap {
+    userns: OwnedFd,
+    root: (u32, u32),
 }
 
 fn parse_range(key: &str, text: &str) -> Result<IdMapping> {
@@ -103,9 +111,10 @@ fn overlay(options: &MountOptions) -> Result<OwnedFd> {
     let value = |key: &str| options.data.iter().find(|(name, _)| name == key).and_then(|(_, v)| v.as_deref());
     let lower = value("lowerdir").ok_or_else(|| Failure::new(STEP, "rootfs: overlay without lowerdir"))?;
     let layers: Vec<PathBuf> = split_layers(lower);
-    let mapped = match id_map_of(options)? {
+    let id_map = id_map_of(options)?;
+    let mapped = match &id_map {
         None => None,
-        Some(userns) => Some(Mapped::new(&layers, value("upperdir"), value("workdir"), &userns)?),
+        Some(map) => Some(Mapped::new(&layers, value("upperdir"), value("workdir"), &map.userns)?),
     };
     let (layers, upper, work) = match &mapped {
         None => (layers, value("upperdir").map(PathBuf::from), value("workdir").map(PathBuf::from)),
@@ -126,7 +135,12 @@ fn overlay(options: &MountOptions) -> Result<OwnedFd> {
         parameters.extend(upper.as_deref().map(|upper| Parameter::Text("upperdir", upper)));
         parameters.extend(work.as_deref().map(|work| Parameter::Text("workdir", work)));
         parameters.extend(extra.iter().map(|(key, value)| parameter(key, value.as_deref())));
-        sys::mount::new_filesystem("overlay", &parameters, attributes)
+        let make = || sys::mount::new_filesystem("overlay", &parameters, attributes);
+        match &id_map {
+            None => make(),
+            // overlayfs works on its upper layer as whoever mounted it, which a mapped layer has to know.
+            Some(map) => raw::with_fs_identity(map.root.0, map.root.1, make)?,
+        }
     };
     build(&layer_bytes, "lowerdir+")
         .or_else(|error| match error.raw_os_error().unwrap_or(libc::EINVAL) {
