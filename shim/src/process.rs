@@ -65,9 +65,9 @@ impl Process {
     }
 
     /// The process exists: relaying begins.
-    pub(crate) fn made(&self, pid: i32, pidfd: PidFd, console: Option<OwnedFd>) -> std::io::Result<()> {
+    pub(crate) fn made(&self, pid: i32, pidfd: Option<PidFd>, console: Option<OwnedFd>) -> std::io::Result<()> {
         self.pid.set(pid);
-        *self.pidfd.borrow_mut() = Some(pidfd);
+        *self.pidfd.borrow_mut() = pidfd;
         self.streams.begin(console)
     }
 

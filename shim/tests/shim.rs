@@ -55,7 +55,7 @@ async fn a_missing_program_is_told_by_name_and_number() {
         assert!(error.message.contains(&format!("exec: {program:?}:")), "{}", error.message);
         let detail: StartFailure = error.detail(START_FAILURE_URL).unwrap();
         assert_eq!(detail.exit_code, exit_code, "{}", error.message);
-        assert!(support::cgroups_below(&world.cgroup("a")).is_empty());
+        assert!(support::cgroups_named(&world.cgroup("a")).is_empty());
     }
     world.end().await;
 }

@@ -97,9 +97,11 @@ impl CommandRuntime {
 
     /// The program's words, with the step that callers tell apart: whether the user's program could be run.
     fn failure(&self, verb: &str, said: &str) -> Failure {
-        let errno = if said.contains("executable file not found") || said.contains("no such file or directory") {
+        // Each program has its own words, but for the kernel's own.
+        let lower = said.to_lowercase();
+        let errno = if lower.contains("not found in $path") || lower.contains("no such file or directory") {
             libc::ENOENT
-        } else if said.contains("permission denied") {
+        } else if lower.contains("permission denied") {
             libc::EACCES
         } else {
             0
@@ -109,12 +111,12 @@ impl CommandRuntime {
     }
 
     /// The process whose id the program wrote.
-    fn adopt(pid_file: &Path) -> Result<(i32, PidFd)> {
+    fn adopt(pid_file: &Path) -> Result<(i32, Option<PidFd>)> {
         let text = std::fs::read_to_string(pid_file).map_err(|e| Failure::io("pid file", pid_file.display(), &e))?;
         let _ = std::fs::remove_file(pid_file);
         let pid: i32 = text.trim().parse().map_err(|e| Failure::new("pid file", format!("{text:?}: {e}")))?;
-        let pidfd = PidFd::open(pid).map_err(|e| Failure::io("pidfd", pid, &e))?;
-        Ok((pid, pidfd))
+        // A short-lived one may have ended and been collected already; the reaper keeps how.
+        Ok((pid, PidFd::open(pid).ok()))
     }
 }
 

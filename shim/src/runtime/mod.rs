@@ -56,7 +56,8 @@ pub(crate) struct ExecRequest {
 pub(crate) struct Created {
     /// Process id, as the shim sees it.
     pub(crate) pid: i32,
-    pub(crate) pidfd: PidFd,
+    /// `None` when it has ended already.
+    pub(crate) pidfd: Option<PidFd>,
     /// Our end of the terminal, when one was asked for.
     pub(crate) console: Option<OwnedFd>,
     /// What went otherwise than asked, for people.

@@ -51,7 +51,7 @@ pub fn make_rootfs(at: &Path) {
 pub fn spec(args: &[&str], cgroup: &str) -> Value {
     let caps = json!(["CAP_CHOWN", "CAP_KILL", "CAP_NET_BIND_SERVICE", "CAP_SETUID", "CAP_SETGID"]);
     json!({
-        "ociVersion": "1.2.0",
+        "ociVersion": "1.0.2",
         "root": {"path": "rootfs"},
         "hostname": "crane",
         "process": {
@@ -90,13 +90,13 @@ impl World {
         let process = launch(&bundle).unwrap();
         let connection = Client::connect(&bundle.socket()).await.unwrap();
         let client = TaskClient::new(connection.clone(), TaskVersion::V3, TIMEOUT);
-        let cgroup = format!("/gantry-shim-test/{name}");
+        let cgroup = format!("gantry-shim-test.{name}");
         Self { folder, bundle, client, connection, process, cgroup }
     }
 
     /// The cgroup path of a container.
     pub fn cgroup(&self, id: &str) -> String {
-        format!("{}/{id}", self.cgroup)
+        format!("/{}.{id}", self.cgroup)
     }
 
     /// A spec for container `id`.
@@ -186,31 +186,47 @@ impl World {
         let _ = self.client.shutdown(&wire::ShutdownRequest { id: "box".into(), now: true }).await;
         assert!(self.process.wait_end(Duration::from_secs(10)).unwrap(), "the shim ends");
         let _ = self.process.reap();
-        let left = cgroups_below(&self.cgroup);
+        let left = cgroups_named(&self.cgroup);
         assert!(left.is_empty(), "cgroups are left: {left:?}");
     }
 }
 
-/// Folders of a cgroup in all hierarchies.
-pub fn cgroups_below(path: &str) -> Vec<PathBuf> {
-    let Ok(hierarchies) = std::fs::read_dir("/sys/fs/cgroup") else { return Vec::new() };
-    let folders = hierarchies.flatten().map(|entry| entry.path().join(path.trim_start_matches('/')));
-    folders.filter(|folder| folder.exists()).collect()
+/// Top-level cgroups, in all hierarchies, whose names begin so.
+pub fn cgroups_named(prefix: &str) -> Vec<PathBuf> {
+    let prefix = prefix.trim_start_matches('/');
+    let hierarchies = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
+    let folders = hierarchies.flat_map(|hierarchy| std::fs::read_dir(hierarchy.path()).into_iter().flatten().flatten());
+    folders.filter(|folder| folder.file_name().to_string_lossy().starts_with(prefix)).map(|f| f.path()).collect()
+}
+
+/// A test that failed half-way takes its processes and cgroups along.
+impl Drop for World {
+    fn drop(&mut self) {
+        for round in 0..50 {
+            let left = cgroups_named(&self.cgroup);
+            if left.is_empty() {
+                break;
+            }
+            for folder in left {
+                for pid in std::fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default().lines() {
+                    let _ = pid.parse().ok().and_then(|pid| PidFd::open(pid).ok()).map(|pid| pid.send_signal(9));
+                }
+                let _ = std::fs::remove_dir(folder);
+            }
+            if round > 0 {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        let _ = self.process.send_signal(9);
+    }
 }
 
 fn launch(bundle: &ShimBundle) -> io::Result<PidFd> {
     let listener = shim_api::unix_path::listen(&bundle.socket())?;
+    // crun refuses hosts with both versions of cgroups, so the second one goes.
+    let script = "umount /sys/fs/cgroup/unified 2>/dev/null; exec \"$0\" serve --id box --bundle \"$1\"";
     let pid = Program::new("unshare")
-        .args([
-            "-m",
-            "--propagation",
-            "private",
-            env!("CARGO_BIN_EXE_containerd-shim-gantry-v1"),
-            "serve",
-            "--id",
-            "box",
-            "--bundle",
-        ])
+        .args(["-m", "--propagation", "private", "sh", "-c", script, env!("CARGO_BIN_EXE_containerd-shim-gantry-v1")])
         .arg(bundle.folder())
         .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
         .hand(3, OwnedFd::from(listener))

@@ -1,6 +1,6 @@
 //! The socket between the shim and a process that it is making.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -29,7 +29,11 @@ pub(super) type Received = (FromChild, Option<OwnedFd>);
 
 /// The child's end; blocking, close-on-exec.
 #[derive(Debug)]
-pub(super) struct ChildEnd(OwnedFd);
+pub(super) struct ChildEnd {
+    socket: OwnedFd,
+    /// `Go` came while something else was waited for.
+    went: Cell<bool>,
+}
 
 /// Makes both ends.
 pub(super) fn pair() -> io::Result<(ParentEnd, ChildEnd)> {
@@ -37,7 +41,7 @@ pub(super) fn pair() -> io::Result<(ParentEnd, ChildEnd)> {
         rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     rustix::io::ioctl_fionbio(&ours, true)?;
     let ours = ParentEnd { socket: super::raw::watch(ours, Interest::READABLE)?, early: RefCell::default() };
-    Ok((ours, ChildEnd(theirs)))
+    Ok((ours, ChildEnd { socket: theirs, went: Cell::new(false) }))
 }
 
 impl ParentEnd {
@@ -104,18 +108,18 @@ pub(crate) fn receive_descriptor(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> 
 
 impl AsFd for ChildEnd {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.socket.as_fd()
     }
 }
 
 impl ChildEnd {
     pub(super) fn as_raw(&self) -> i32 {
-        self.0.as_raw_fd()
+        self.socket.as_raw_fd()
     }
 
     /// Sends a message; when the shim is gone nobody is left to care.
     pub(super) fn send(&self, message: &FromChild) {
-        let _ = rustix::net::send(&self.0, &message.encode(), SendFlags::NOSIGNAL);
+        let _ = rustix::net::send(&self.socket, &message.encode(), SendFlags::NOSIGNAL);
     }
 
     /// Sends a message with a descriptor.
@@ -124,20 +128,29 @@ impl ChildEnd {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         control.push(SendAncillaryMessage::ScmRights(&fds));
-        rustix::net::sendmsg(&self.0, &[IoSlice::new(&message.encode())], &mut control, SendFlags::NOSIGNAL)?;
+        rustix::net::sendmsg(&self.socket, &[IoSlice::new(&message.encode())], &mut control, SendFlags::NOSIGNAL)?;
         Ok(())
     }
 
     /// Waits for this message. Anything else, or the end of the shim, is the end of this process too.
     pub(super) fn expect(&self, wanted: ToChild) -> Result<(), Failure> {
+        if wanted == ToChild::Go && self.went.get() {
+            return Ok(());
+        }
         let mut byte = [0_u8; 1];
         loop {
-            return match rustix::io::read(&self.0, &mut byte) {
-                Ok(1) if ToChild::from_byte(byte[0]) == Some(wanted) => Ok(()),
+            let message = match rustix::io::read(&self.socket, &mut byte) {
+                Ok(1) => ToChild::from_byte(byte[0]),
+                Ok(_) => None,
                 Err(rustix::io::Errno::INTR) => continue,
-                Err(e) => Err(Failure::io("handshake", "", &e.into())),
-                Ok(_) => Err(Failure::new("handshake", "handshake: the shim is gone")),
+                Err(e) => return Err(Failure::io("handshake", "", &e.into())),
             };
+            match message {
+                Some(message) if message == wanted => return Ok(()),
+                // The shim does not wait with it for the hooks.
+                Some(ToChild::Go) => self.went.set(true),
+                _ => return Err(Failure::new("handshake", "handshake: the shim is gone")),
+            }
         }
     }
 

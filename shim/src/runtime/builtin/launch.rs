@@ -128,7 +128,8 @@ pub(super) async fn listen(
                 Some((FromChild::Warning(text), _)) => said.warnings.push(text),
                 Some((FromChild::Hooks, _)) => {
                     hooks().await?;
-                    channel.send(ToChild::HooksDone).map_err(|e| Failure::io("handshake", "", &e))?;
+                    // When it has ended meanwhile, its last message says why.
+                    let _ = channel.send(ToChild::HooksDone);
                 }
                 Some((FromChild::Failed { step, errno, message }, _)) => {
                     return Err(Failure { step, errno, message });
@@ -177,7 +178,7 @@ pub(super) async fn create(
         Ok(said) if !said.ended => Ok(NewContainer {
             created: Created {
                 pid: launched.pid,
-                pidfd: launched.pidfd,
+                pidfd: Some(launched.pidfd),
                 console: said.console,
                 warnings: said.warnings,
             },

@@ -240,9 +240,12 @@ impl OciRuntime for Builtin {
             Err(failure) => Err(failure),
         };
         match said {
-            Ok(said) => {
-                Ok(Created { pid: launched.pid, pidfd: launched.pidfd, console: said.console, warnings: said.warnings })
-            }
+            Ok(said) => Ok(Created {
+                pid: launched.pid,
+                pidfd: Some(launched.pidfd),
+                console: said.console,
+                warnings: said.warnings,
+            }),
             Err(failure) => {
                 let _ = launched.pidfd.send_signal(libc::SIGKILL);
                 Err(failure)
