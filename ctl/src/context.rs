@@ -51,6 +51,13 @@ impl Context {
             Some(path) => PathBuf::from(path),
             None => cert_folder.join(name),
         };
+        for flag in ["tlscert", "tlskey"] {
+            if let Some(path) = global.optional(flag).filter(|path| !std::path::Path::new(path).exists()) {
+                return Err(Error::message(format!(
+                    "could not read TLS file {path} of --{flag}: no such file or directory"
+                )));
+            }
+        }
         let tls = (tls_asked || host.tls).then(|| TlsFiles {
             ca: file("tlscacert", "ca.pem"),
             cert: file("tlscert", "cert.pem"),

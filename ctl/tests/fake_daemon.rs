@@ -2,6 +2,8 @@
 //!
 //! Each test writes down what the daemon answers to each path; the fake notes what was asked, in order.
 
+#![expect(clippy::unwrap_used, reason = "a test stops where something it set up fails")]
+
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
