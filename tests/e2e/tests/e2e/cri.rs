@@ -64,7 +64,8 @@ fn a_pod_of_two_containers() {
         assert_eq!((code, out.as_str(), err.as_str()), (4, "hello from a container\n", "e\n"));
         let running = kubelet.status(&server).await?;
         assert_eq!(running.state(), v1::ContainerState::ContainerRunning);
-        assert_eq!(running.image_ref, id);
+        assert_eq!(running.image_id, id);
+        assert!(running.image_ref.starts_with("127.0.0.1:5000/team/busybox@sha256:"), "{}", running.image_ref);
 
         let stop = v1::StopContainerRequest { container_id: server.clone(), timeout: 0 };
         kubelet.runtime.stop_container(stop.clone()).await?;

@@ -19,7 +19,9 @@ fn run_rm_gives_output_and_exit_codes(client: Client) {
     let missing = run(&["busybox", "no-such-command"]);
     assert!(missing.fails(127).contains("no-such-command"), "{missing}");
     let directory = run(&["busybox", "/etc"]);
-    assert!(directory.fails(126).to_lowercase().contains("permission denied"), "{directory}");
+    // runc before 1.2 calls a directory a lack of permission.
+    let said = directory.fails(126).to_lowercase();
+    assert!(said.contains("permission denied") || said.contains("is a directory"), "{directory}");
     let echoed = client.fed(&world, &["run", "--rm", "-i", "busybox", "cat"], b"through stdin\n");
     assert_eq!(echoed.ok(), "through stdin");
 
