@@ -230,16 +230,17 @@ impl ContainerDriver {
         self.cell.execs.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let shim = self.cell.shim();
         self.set_shim(None);
-        if self.record.owns_sandbox() {
-            // Its shim ends with all that is in it.
-            if let Err(error) = self.sandbox.ask(SandboxCommand::Down).await {
-                tracing::error!(%error, "the sandbox of a container that ended could not be taken down");
-                self.record.error = error.to_string();
-            }
-        } else if let Ok(shim) = shim
+        if let Ok(shim) = shim
             && let Err(error) = shim.delete(&ProcessRef::first(&self.record.id)).await
         {
+            // What it leaves (its cgroup) goes with the sweep of its shim.
             tracing::warn!(%error, "a task that ended could not be deleted");
+        }
+        if self.record.owns_sandbox()
+            && let Err(error) = self.sandbox.ask(SandboxCommand::Down).await
+        {
+            tracing::error!(%error, "the sandbox of a container that ended could not be taken down");
+            self.record.error = error.to_string();
         }
     }
 

@@ -57,12 +57,13 @@ impl SandboxDriver {
     pub(crate) async fn take_down(&mut self) -> Result<()> {
         let network = self.core.networks.disconnect(&self.record.id);
         let up = self.cell.up();
+        let pod = !self.record.implicit;
         let core = self.core.clone();
         let id = self.record.id.clone();
         let shim = async move {
             match up {
                 // A shim that does not answer is ended by force.
-                Some(up) => match up.shim.shutdown().await {
+                Some(up) => match up.shim.shutdown(pod).await {
                     Ok(()) => Ok(()),
                     Err(error) => {
                         tracing::warn!(%error, "the shim did not shut down when asked");

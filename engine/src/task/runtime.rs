@@ -140,8 +140,9 @@ pub trait Shim: Send + Sync + Debug {
     async fn attach(&self, process: &ProcessRef, wish: AttachWish, ends: AttachEnds) -> Result<()>;
     /// What a process does: `None` when the shim does not know it, else whether it has ended.
     async fn has_ended(&self, process: &ProcessRef) -> Result<Option<bool>>;
-    /// Ends the shim with all that still runs in it, and removes its bundle. Idempotent.
-    async fn shutdown(&self) -> Result<()>;
+    /// Ends the shim and removes its bundle; with `pod`, what [`Shim::hold`] made and what still runs in it ends first.
+    /// Otherwise its containers have been deleted before. Idempotent.
+    async fn shutdown(&self, pod: bool) -> Result<()>;
     /// Returns when the shim is gone.
     async fn closed(&self);
 }

@@ -137,12 +137,10 @@ impl Shim for ConnectedShim {
     async fn wait(&self, process: &ProcessRef) -> Result<ProcessExit> {
         let request = v3::WaitRequest { id: process.container.to_string(), exec_id: process.exec_id() };
         let answer = told("wait", self.task.wait(&request).await)?;
-        // The record on disk knows what the protocol's answer has no field for.
-        let record = self.bundle.container(process.container.as_str()).read_exit(&process.exec_id());
         Ok(ProcessExit {
             code: i32::try_from(answer.exit_status).unwrap_or(i32::MAX),
             at_ns: answer.exited_at.as_ref().map_or_else(shim_api::time::now_unix_ns, shim_api::time::from_timestamp),
-            oom_killed: record.ok().flatten().is_some_and(|record| record.oom_killed),
+            oom_killed: answer.oom_killed,
             error: String::new(),
         })
     }
@@ -224,7 +222,15 @@ impl Shim for ConnectedShim {
             }
         }
     }
-    async fn shutdown(&self) -> Result<()> {
+    async fn shutdown(&self, pod: bool) -> Result<()> {
+        if pod {
+            match self.pod.stop(self.sandbox.as_str(), 0).await {
+                Err(error) if !matches!(error.code, Code::NotFound | Code::Unavailable) => {
+                    return Err(from_shim("stop the sandbox", &error));
+                }
+                _ => {}
+            }
+        }
         let request = v3::ShutdownRequest { id: self.sandbox.to_string(), now: true };
         match self.task.shutdown(&request).await {
             // It may end before its answer is out.
