@@ -127,13 +127,8 @@ async fn observe(core: &Core, shim: Option<&dyn Shim>, container: &mut Container
         ContainerState::Starting => {
             // Nobody was told that it runs: the start is taken back with its sandbox, or here in a pod's.
             if let Some(shim) = shim.filter(|_| !container.owns_sandbox()) {
-                let undone = async {
-                    shim.kill(&process, crate::container::signal::KILL, true).await?;
-                    shim.wait(&process).await?;
-                    shim.delete(&process).await
-                };
-                if let Err(error) = undone.await {
-                    tracing::debug!(container = %container.id, %error, "a start that was cut off left nothing to delete");
+                if let Err(error) = crate::container::start::end_task(shim, &process).await {
+                    tracing::warn!(container = %container.id, %error, "a start that was cut off is not taken back");
                 }
             }
             container.state = if container.started_ns == 0 { ContainerState::Created } else { ContainerState::Exited };

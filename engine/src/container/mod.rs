@@ -25,7 +25,7 @@ mod rename;
 pub(crate) mod restart_policy;
 pub(crate) mod rootfs;
 pub mod signal;
-mod start;
+pub(crate) mod start;
 pub mod state;
 mod stats;
 mod stop;

@@ -13,21 +13,21 @@ const RUN_IS_STABLE: Duration = Duration::from_secs(10);
 
 /// What the policy looks at when a run has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ended {
+pub(crate) struct Ended {
     /// Exit code of the run.
-    pub exit_code: i32,
+    pub(crate) exit_code: i32,
     /// How long it ran.
-    pub ran_for: Duration,
+    pub(crate) ran_for: Duration,
     /// A user asked for the end.
-    pub stopped_by_user: bool,
+    pub(crate) stopped_by_user: bool,
     /// Restarts by policy so far.
-    pub restarts: u32,
+    pub(crate) restarts: u32,
     /// The wait before this run; `None` if a user started it.
-    pub last_backoff: Option<Duration>,
+    pub(crate) last_backoff: Option<Duration>,
 }
 
 /// The wait before the next start, or `None` to leave it.
-pub fn next_start(policy: RestartPolicy, ended: Ended) -> Option<Duration> {
+pub(crate) fn next_start(policy: RestartPolicy, ended: Ended) -> Option<Duration> {
     if ended.stopped_by_user {
         return None;
     }
@@ -47,7 +47,12 @@ pub fn next_start(policy: RestartPolicy, ended: Ended) -> Option<Duration> {
 /// Whether a container that does not run is started when the engine starts.
 ///
 /// `was_running` means that it ran (or waited for a restart) when the engine or the machine went away.
-pub fn start_with_engine(policy: RestartPolicy, was_running: bool, stopped_by_user: bool, exit_code: i32) -> bool {
+pub(crate) fn start_with_engine(
+    policy: RestartPolicy,
+    was_running: bool,
+    stopped_by_user: bool,
+    exit_code: i32,
+) -> bool {
     match policy {
         RestartPolicy::No => false,
         RestartPolicy::Always => true,

@@ -7,9 +7,9 @@ use tokio::sync::oneshot;
 use tracing::Instrument as _;
 
 use crate::container::driver::ContainerDriver;
-use crate::container::process;
 use crate::container::state::{ContainerState, Input};
-use crate::error::Result;
+use crate::container::{process, signal};
+use crate::error::{ErrorKind, Result};
 use crate::event::now_ns;
 use crate::failpoint::failpoint;
 use crate::metadata::Durability;
@@ -20,6 +20,8 @@ use crate::task::{ProcessExit, ProcessRef, Shim};
 
 /// The exit code that stands for a start that failed for another reason than its program.
 const CODE_START_FAILED: i32 = 128;
+/// How long the end of a process that is taken back is waited for after SIGKILL.
+const END_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
 
 impl ContainerDriver {
     /// A user's start: policies begin anew.
@@ -88,7 +90,7 @@ impl ContainerDriver {
         let process = ProcessRef::first(&self.record.id);
         {
             let (shim, process) = (Arc::clone(&up.shim), process.clone());
-            rollback.push("delete the task", move || async move { shim.delete(&process).await });
+            rollback.push("delete the task", move || async move { end_task(shim.as_ref(), &process).await });
         }
         let pid = up.shim.create(task).instrument(tracing::debug_span!("task_create")).await?;
         failpoint("start.created")?;
@@ -158,6 +160,16 @@ impl ContainerDriver {
             self.plan_restart_after_failure(code).await;
         }
     }
+}
+
+/// Ends and forgets a process that may or may not run yet.
+pub(crate) async fn end_task(shim: &dyn Shim, process: &ProcessRef) -> Result<()> {
+    match shim.kill(process, signal::KILL, true).await {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        Err(_) => {}
+        Ok(()) => drop(tokio::time::timeout(END_WAIT, shim.wait(process)).await),
+    }
+    shim.delete(process).await
 }
 
 /// Begins to wait for the end of a process, apart from the driver, so that nothing cuts the wait off.

@@ -89,8 +89,8 @@ mod tests {
                     Input::IsDown | Input::UpFailed => up = false,
                     _ => {}
                 }
-                prop_assert!(!(next == SandboxPhase::Removing && up), "removed while up");
-                prop_assert!(!(next == SandboxPhase::Ready && !up), "ready without coming up");
+                prop_assert!(next != SandboxPhase::Removing || !up, "removed while up");
+                prop_assert!(next != SandboxPhase::Ready || up, "ready without coming up");
                 phase = next;
             }
         }

@@ -1,13 +1,13 @@
 //! The engine's side of shims: who runs the processes of a sandbox, and how to talk to it.
 //!
 //! [`TaskRuntime`] launches or finds the shim of a sandbox, [`Shim`] is one that answers. The real ones are in
-//! `shim_launch.rs` and `task.rs`; tests bring their own.
+//! `shim_launch.rs` and `connected_shim.rs`; tests bring their own.
 
 mod attach;
+mod connected_shim;
 mod exits;
 mod runtime;
 mod shim_launch;
-mod task;
 
 pub use attach::AttachEnds;
 pub(crate) use attach::attached_pair;

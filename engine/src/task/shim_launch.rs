@@ -23,7 +23,7 @@ use crate::config::{CgroupDriver, EngineConfig, RuntimeConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::SandboxId;
 use crate::readiness::readable;
-use crate::task::task::{ConnectedShim, from_shim};
+use crate::task::connected_shim::{ConnectedShim, from_shim};
 use crate::task::{ProcessExit, ProcessRef, Shim, ShimLaunch, TaskRuntime};
 
 /// Number under which a shim gets its listening socket.
@@ -32,6 +32,8 @@ const FD_LISTENER: i32 = 3;
 const FD_NETNS: u32 = 4;
 /// How long a shim that is swept may take to end when asked.
 const SWEEP_WAIT: Duration = Duration::from_secs(2);
+/// Tries to remove a bundle that a shim still writes into.
+const REMOVE_TRIES_MAX: u32 = 20;
 /// Bytes of a shim's log that are shown when it fails.
 const LOG_SHOWN_BYTES: u64 = 2048;
 
@@ -190,17 +192,24 @@ impl TaskRuntime for ShimRuntime {
             .await
             .map_err(|e| Error::internal("end a shim").with_source(e))?;
         self.kill_orphans(&bundle);
-        remove_bundle(bundle.folder())
+        remove_bundle(bundle.folder()).await
     }
 }
 
-/// Removes a bundle folder; a missing one is fine.
-pub(crate) fn remove_bundle(folder: &Path) -> Result<()> {
-    match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::from(error).context(format!("remove {}", folder.display())))
+/// Removes a bundle folder; a missing one is fine. A shim that is about to end may still write into it.
+pub(crate) async fn remove_bundle(folder: &Path) -> Result<()> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match std::fs::remove_dir_all(folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty && tries < REMOVE_TRIES_MAX => {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::from(error).context(format!("remove {}", folder.display())));
+            }
+            _ => return Ok(()),
         }
-        _ => Ok(()),
     }
 }
 

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use engine::ErrorKind;
 use engine::container::{AttachOptions, LogOptions, Phase, RemoveOptions, WaitCondition};
 use engine::id::Owner;
-use engine::spec::{ExecSpec, HealthSpec, MountSource, MountSpec, NetworkMode, RestartPolicy, Resources, SandboxChoice};
+use engine::spec::{
+    ExecSpec, HealthSpec, MountSource, MountSpec, NetworkMode, Resources, RestartPolicy, SandboxChoice,
+};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::lab::{PATIENCE, end_of, isolated, log_of, logged, output_of, run, sandbox, sh, spec, until};
@@ -32,7 +34,12 @@ fn create_start_wait_logs_and_remove() {
         let log = log_of(&container).await;
         assert!(log.contains("out\n") && log.contains("err\n"), "{log:?}");
         container.remove(Owner::Docker, RemoveOptions::default()).await.unwrap();
-        eprintln!("create {created:?}, start {:?}, end {:?}, remove {:?}", started - created, ended - started, begun.elapsed() - ended);
+        eprintln!(
+            "create {created:?}, start {:?}, end {:?}, remove {:?}",
+            started - created,
+            ended - started,
+            begun.elapsed() - ended
+        );
         assert_eq!(engine.container("one").unwrap_err().kind(), ErrorKind::NotFound);
         assert_eq!(container.start().await.unwrap_err().kind(), ErrorKind::NotFound);
         let mut actions = Vec::new();
@@ -343,8 +350,13 @@ fn a_bridge_a_port_a_volume_and_limits() {
         let stats = container.stats().await.unwrap();
         assert!(stats.network.iter().any(|(name, _)| name == "eth0"), "{:?}", stats.network);
         assert_eq!(stats.cgroup.memory.limit, Some(64 << 20));
-        let table = container.top("-o pid,comm").await.unwrap();
-        assert!(table.processes.iter().any(|row| row[1] == "httpd"), "{table:?}");
+        let listed = async {
+            // The shell becomes the server some time after its last line.
+            while !container.top("-o pid,comm").await.unwrap().processes.iter().any(|row| row[1] == "httpd") {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, listed).await.expect("the server is never listed");
         container.update(Resources { memory_bytes: Some(96 << 20), ..Default::default() }, None).await.unwrap();
         assert_eq!(container.stats().await.unwrap().cgroup.memory.limit, Some(96 << 20));
         let data = engine.volumes().get("data").unwrap().mountpoint.join("f");

@@ -34,7 +34,8 @@ pub(crate) fn isolated<F: Future<Output = ()>>(name: &str, test: impl FnOnce(Lab
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let lab = Lab::new(name);
         let (dir, cgroup) = (lab.dir.path().to_owned(), lab.cgroup.clone());
-        let limited = async { tokio::time::timeout(Duration::from_secs(120), test(lab)).await.expect("the test hangs") };
+        let limited =
+            async { tokio::time::timeout(Duration::from_secs(120), test(lab)).await.expect("the test hangs") };
         runtime.block_on(limited);
         runtime.shutdown_timeout(Duration::from_secs(1));
         assert_nothing_left(&dir, &cgroup);
@@ -238,7 +239,10 @@ pub(crate) async fn output_of(mut io: AttachedIo) -> (String, String) {
 /// Waits until the container's view is as wanted.
 pub(crate) async fn until(container: &ContainerHandle, phase: Phase) {
     let mut views = container.watch();
-    tokio::time::timeout(PATIENCE, views.wait_for(|view| view.phase == phase)).await.expect("it never comes so far").unwrap();
+    tokio::time::timeout(PATIENCE, views.wait_for(|view| view.phase == phase))
+        .await
+        .expect("it never comes so far")
+        .unwrap();
 }
 
 /// Waits until `text` is in the log.

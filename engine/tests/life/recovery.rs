@@ -53,7 +53,10 @@ fn containers_go_on_without_the_engine_and_their_ends_are_told_after() {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        assert!(engine.container("rm").is_err(), "a container that removes itself was removed after the engine came back");
+        assert!(
+            engine.container("rm").is_err(),
+            "a container that removes itself was removed after the engine came back"
+        );
         for container in [stays, ends] {
             container.remove(Owner::Docker, forced()).await.unwrap();
         }
@@ -138,7 +141,15 @@ fn a_step_that_fails_takes_all_before_it_back() {
             assert!(engine.images().snapshotter().list().is_empty(), "{point}");
         }
         let container = engine.create_container(sh("fails", "exit 3")).await.unwrap().container;
-        let points = ["start.begin", "sandbox.netns", "sandbox.connected", "sandbox.up", "start.before_create", "start.created", "start.started"];
+        let points = [
+            "start.begin",
+            "sandbox.netns",
+            "sandbox.connected",
+            "sandbox.up",
+            "start.before_create",
+            "start.created",
+            "start.started",
+        ];
         for point in points {
             arm(point, Action::Error);
             let error = container.start().await.unwrap_err();

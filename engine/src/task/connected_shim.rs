@@ -238,7 +238,7 @@ impl Shim for ConnectedShim {
             Err(error) if error.code == Code::Unavailable => {}
             Err(error) => return Err(from_shim("shut the shim down", &error)),
         }
-        crate::task::shim_launch::remove_bundle(self.bundle.folder())
+        crate::task::shim_launch::remove_bundle(self.bundle.folder()).await
     }
     async fn closed(&self) {
         // Answers when the sandbox is stopped or the connection breaks; both mean that it holds nothing any more.
