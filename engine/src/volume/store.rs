@@ -552,7 +552,7 @@ mod tests {
         assert!(!lab.root().join("data").exists());
         assert_eq!(again.remove("data", false).await.unwrap_err().kind(), ErrorKind::NotFound);
         again.remove("data", true).await.unwrap();
-        assert_eq!(again.prune(|view| view.anonymous).await.unwrap().0, [anonymous.name.clone()]);
+        assert_eq!(again.prune(|view| view.anonymous).await.unwrap().0, std::slice::from_ref(&anonymous.name));
         assert_eq!(std::fs::read_dir(lab.root()).unwrap().count(), 0);
     }
 
@@ -565,7 +565,7 @@ mod tests {
         let error = lab.volumes.remove("data", true).await.unwrap_err();
         assert_eq!(error.message(), format!("remove data: volume is in use - [{container}]"));
         assert!(lab.volumes.prune(|_| true).await.unwrap().0.is_empty());
-        assert_eq!(lab.volumes.get("data").unwrap().users, [container.clone()]);
+        assert_eq!(lab.volumes.get("data").unwrap().users, std::slice::from_ref(&container));
         assert_eq!(lab.volumes.release(&container), ["data"]);
         lab.volumes.remove("data", false).await.unwrap();
     }

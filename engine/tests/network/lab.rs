@@ -78,7 +78,11 @@ impl Lab {
         run_in(lan.as_fd(), "ip", &["addr", "add", &format!("{LAN}/24"), "dev", "far"]);
         run_in(lan.as_fd(), "ip", &["addr", "add", "2001:db8::2/64", "dev", "far", "nodad"]);
         operational("uplink");
-        netns::within(lan.as_fd(), || Ok(operational("far"))).unwrap();
+        netns::within(lan.as_fd(), || {
+            operational("far");
+            Ok(())
+        })
+        .unwrap();
         Self { directory: tempfile::tempdir().unwrap(), host: netns::current().unwrap(), lan }
     }
 
