@@ -24,8 +24,8 @@ pub(super) const OPTION_HOST_BINDING: &str = "com.docker.network.bridge.host_bin
 /// Option: the maximum transmission unit.
 pub(super) const OPTION_MTU: &str = "com.docker.network.driver.mtu";
 
-/// Longest time that a new link is waited for.
-const OPERATIONAL_WAIT_MAX: Duration = Duration::from_millis(20);
+/// Longest time that a new link, or a new address on it, is waited for.
+const OPERATIONAL_WAIT_MAX: Duration = Duration::from_millis(100);
 
 /// What an endpoint's link is made from.
 #[derive(Debug, Clone)]
@@ -78,7 +78,7 @@ fn ensure_bridge_with(socket: &mut Socket, record: &NetworkRecord, mtu: Option<u
     let spec = BridgeSpec { name, mac: bridge_mac(record), mtu };
     netlink::create_bridge(socket, &spec).map_err(|e| failed(what("make"), e))?;
     let link = find(socket, name)?.ok_or_else(|| Error::internal(what("find the new")))?;
-    refuse_router_advertisements(name, record.enable_ipv6).map_err(|e| failed(what("set IPv6 of"), e))?;
+    set_ipv6_of_bridge(name, record.enable_ipv6).map_err(|e| failed(what("set IPv6 of"), e))?;
     for pool in &record.ipam {
         if let (Some(ip), Some(subnet)) = (pool.gateway, pool.subnet) {
             let address = Address { link: link.index, ip, prefix: subnet.prefix_len() };
@@ -90,14 +90,18 @@ fn ensure_bridge_with(socket: &mut Socket, record: &NetworkRecord, mtu: Option<u
 }
 
 /// A sandbox must not become the host's IPv6 router by advertising itself on the bridge (CVE-2020-10749). A bridge
-/// without IPv6 has none of it, not even a link-local address.
-fn refuse_router_advertisements(bridge: &str, ipv6: bool) -> io::Result<()> {
-    let (setting, value) = if ipv6 { ("accept_ra", "0") } else { ("disable_ipv6", "1") };
-    match std::fs::write(format!("/proc/sys/net/ipv6/conf/{bridge}/{setting}"), value) {
-        // This kernel has no IPv6 at all.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
+/// without IPv6 has none of it, not even a link-local address; on one with IPv6 nobody else can have its addresses, and
+/// waiting for an objection would keep its sandboxes unreachable for two seconds.
+fn set_ipv6_of_bridge(bridge: &str, ipv6: bool) -> io::Result<()> {
+    let settings: &[_] = if ipv6 { &[("accept_ra", "0"), ("accept_dad", "0")] } else { &[("disable_ipv6", "1")] };
+    for (setting, value) in settings {
+        match std::fs::write(format!("/proc/sys/net/ipv6/conf/{bridge}/{setting}"), value) {
+            // This kernel has no IPv6 at all.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => other?,
+        }
     }
+    Ok(())
 }
 
 fn find(socket: &mut Socket, name: &str) -> Result<Option<netlink::Link>> {
@@ -189,6 +193,7 @@ fn address_peer(socket: &mut Socket, plug: &Plug) -> io::Result<()> {
     let link = netlink::find_link(socket, interface)?.ok_or_else(|| io::Error::other("the new interface is gone"))?;
     if ipv6.is_some() {
         // Off by default in every namespace we make, so that a network without IPv6 has none at all.
+        std::fs::write(format!("/proc/sys/net/ipv6/conf/{interface}/accept_dad"), "0")?;
         std::fs::write(format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6"), "0")?;
     }
     netlink::set_link_up(socket, link.index)?;
@@ -200,7 +205,13 @@ fn address_peer(socket: &mut Socket, plug: &Plug) -> io::Result<()> {
             netlink::add_default_route(socket, link.index, gateway)?;
         }
     }
-    wait_operational(socket, interface)
+    wait_operational(socket, interface)?;
+    if let Some(net) = ipv6
+        && !netlink::wait_usable(socket, net.addr().into(), OPERATIONAL_WAIT_MAX)?
+    {
+        tracing::debug!(address = %net.addr(), "not usable yet: first packets may have another source");
+    }
+    Ok(())
 }
 
 /// The next hop out of a network for an address in it; none from an internal network.

@@ -7,6 +7,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
@@ -23,6 +24,10 @@ use crate::network::record::{EndpointRecord, NetworkRecord, RECORD_VERSION};
 use crate::network::spec::{EndpointSpec, PortMapping, Protocol};
 use crate::network::view::{Attachment, DnsView};
 
+/// Tries to remove the links and rows of endpoints that are out of force.
+const DISMANTLE_TRIES: usize = 5;
+/// Pause between two of them.
+const DISMANTLE_PAUSE: Duration = Duration::from_secs(1);
 /// Endpoints that one sandbox may have.
 const ENDPOINTS_MAX: usize = 64;
 /// Longest name of an interface.
@@ -45,7 +50,7 @@ pub(super) async fn connect(
         let (asked, max) = (ports.len(), shared.config.ports_per_sandbox_max);
         return Err(Error::invalid(format!("{asked} published ports are asked for: the limit is {max}")));
     }
-    let mut plugs = plan(shared, sandbox, wanted)?;
+    let mut plugs = plan_or_settle(shared, sandbox, wanted).await?;
     let reserved = match reserve_ports(shared, &mut plugs, ports) {
         Ok(reserved) => reserved,
         Err(error) => {
@@ -56,7 +61,7 @@ pub(super) async fn connect(
     let establish = establish(shared, netns, &plugs).await;
     if let Err(error) = establish {
         drop(reserved);
-        if let Err(undo) = take_down(shared, records(&plugs)).await {
+        if let Err(undo) = take_down(shared, records(&plugs), Departure::Complete).await {
             tracing::error!(%undo, %sandbox, "cannot undo a failed connection to a network: it is tried again later");
         }
         return Err(error);
@@ -88,18 +93,47 @@ pub(super) fn attachment(state: &State, sandbox: &SandboxId) -> Attachment {
     }
 }
 
+/// How much of a departure the caller waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Departure {
+    /// All of it: the interface is gone from a sandbox that lives on.
+    Complete,
+    /// Rules and host ports. The kernel takes some 20 ms to let go of a link; nobody needs to wait for it when the
+    /// sandbox has ended. See [`Shared::settle`].
+    OutOfForce,
+}
+
 /// Takes a sandbox out of all its networks, or of one.
 ///
 /// # Errors
-/// When the store or the kernel refuses; what is left stays known and is tried again.
-pub(super) async fn disconnect(shared: &Arc<Shared>, sandbox: &SandboxId, only: Option<&NetworkId>) -> Result<()> {
+/// When the store or the kernel refuses; what is left keeps its rows, and the next start sweeps it.
+pub(super) async fn disconnect(
+    shared: &Arc<Shared>,
+    sandbox: &SandboxId,
+    only: Option<&NetworkId>,
+    wait: Departure,
+) -> Result<()> {
     let of_sandbox = shared.read().sandboxes.get(sandbox).cloned().unwrap_or_default();
     let leaving = of_sandbox.into_iter().map(|c| c.record).filter(|r| only.is_none_or(|id| r.network_id == *id));
-    take_down(shared, leaving.collect()).await
+    take_down(shared, leaving.collect(), wait).await
 }
 
 fn records(plugs: &[Plug]) -> Vec<EndpointRecord> {
     plugs.iter().map(|plug| plug.endpoint.clone()).collect()
+}
+
+/// A plan that meets an endpoint on its way out is made again when that has gone.
+async fn plan_or_settle(shared: &Shared, sandbox: &SandboxId, wanted: &[EndpointSpec]) -> Result<Vec<Plug>> {
+    if shared.read().departing.values().any(|departing| departing == sandbox) {
+        shared.settle().await;
+    }
+    match plan(shared, sandbox, wanted) {
+        Err(error) if matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::ResourceExhausted) => {
+            shared.settle().await;
+            plan(shared, sandbox, wanted)
+        }
+        other => other,
+    }
 }
 
 /// Chooses networks, addresses and names, and leases the addresses in memory: all or none.
@@ -291,32 +325,59 @@ fn enter(state: &mut State, plugs: &[Plug]) {
     }
 }
 
-/// Takes endpoints out of force: rules, links, host ports, rows, and last their addresses, so that no address is given
-/// again while a link may still have it.
-async fn take_down(shared: &Arc<Shared>, endpoints: Vec<EndpointRecord>) -> Result<()> {
+/// Takes endpoints out of force: rules, host ports; then their links and rows; and last their addresses, so that no
+/// address is given again while a link may still have it.
+async fn take_down(shared: &Arc<Shared>, endpoints: Vec<EndpointRecord>, wait: Departure) -> Result<()> {
     if endpoints.is_empty() {
         return Ok(());
     }
-    let task = (Arc::clone(shared), endpoints.clone());
-    blocking(move || {
-        let (shared, endpoints) = task;
-        let rules: Vec<_> = endpoints.iter().flat_map(port_rules).collect();
-        // When the kernel does not know these rules, the whole table is applied, without these ports.
-        let rules = shared.change_rules(&firewall::remove_ports(&rules), |state| {
-            for record in &endpoints {
-                if let Some(connected) = state.sandboxes.get_mut(&record.sandbox) {
-                    connected.iter_mut().filter(|c| c.record.id == record.id).for_each(|c| c.record.ports.clear());
+    let under_way = Arc::clone(&shared.departures).read_owned().await;
+    let (task_shared, task_endpoints) = (Arc::clone(shared), endpoints.clone());
+    let out_of_force = blocking(move || withdraw(&task_shared, &task_endpoints)).await;
+    if wait == Departure::Complete {
+        return dismantle(shared, &endpoints).await.and(out_of_force);
+    }
+    let shared = Arc::clone(shared);
+    tokio::spawn(async move {
+        for _ in 0..DISMANTLE_TRIES {
+            match dismantle(&shared, &endpoints).await {
+                Ok(()) => break,
+                Err(error) => tracing::error!(%error, "a link or its addresses are left: trying again"),
+            }
+            tokio::time::sleep(DISMANTLE_PAUSE).await;
+        }
+        drop(under_way);
+    });
+    out_of_force
+}
+
+/// Rules and host ports, and what readers see. Blocks.
+fn withdraw(shared: &Shared, endpoints: &[EndpointRecord]) -> Result<()> {
+    let rules: Vec<_> = endpoints.iter().flat_map(port_rules).collect();
+    // When the kernel does not know these rules, the whole table is applied, without these ports.
+    let changed = shared.change_rules(&firewall::remove_ports(&rules), |state| {
+        for record in endpoints {
+            state.departing.insert(record.id.clone(), record.sandbox.clone());
+            if let Some(connected) = state.sandboxes.get_mut(&record.sandbox) {
+                connected.retain(|c| c.record.id != record.id);
+                if connected.is_empty() {
+                    state.sandboxes.remove(&record.sandbox);
                 }
             }
-        });
-        let links = endpoints.iter().map(|record| {
-            shared.ports.release(&record.ports);
-            forget_udp_flows(record);
-            bridge::remove_link(&record.host_interface)
-        });
-        links.fold(rules, Result::and)
-    })
-    .await?;
+            state.republish(&record.network_id);
+        }
+    });
+    for record in endpoints {
+        shared.ports.release(&record.ports);
+        forget_udp_flows(record);
+    }
+    changed
+}
+
+/// Links, then rows, then the leases in memory.
+async fn dismantle(shared: &Shared, endpoints: &[EndpointRecord]) -> Result<()> {
+    let links: Vec<_> = endpoints.iter().map(|record| record.host_interface.clone()).collect();
+    blocking(move || links.iter().try_for_each(|link| bridge::remove_link(link))).await?;
     let ids: Vec<_> = endpoints.iter().map(|record| record.id.clone()).collect();
     let removed = shared.store.write(Durability::Crash, move |tx| {
         ids.iter().try_for_each(|id| {
@@ -325,29 +386,20 @@ async fn take_down(shared: &Arc<Shared>, endpoints: Vec<EndpointRecord>) -> Resu
         })
     });
     removed.await?;
-    let mut state = shared.write();
-    for record in &endpoints {
-        if let Some(connected) = state.sandboxes.get_mut(&record.sandbox) {
-            connected.retain(|c| c.record.id != record.id);
-            if connected.is_empty() {
-                state.sandboxes.remove(&record.sandbox);
-            }
-        }
-    }
-    forget(&mut state, &endpoints);
+    forget(&mut shared.write(), endpoints);
     Ok(())
 }
 
 /// Gives the addresses of endpoints back, in memory.
 fn forget(state: &mut State, endpoints: &[EndpointRecord]) {
     for record in endpoints {
+        state.departing.remove(&record.id);
         if let Some(network) = state.networks.get_mut(&record.network_id) {
             network.members.remove(&record.id);
             for ip in record.addresses() {
                 network.taken.remove(&ip);
             }
         }
-        state.republish(&record.network_id);
     }
 }
 

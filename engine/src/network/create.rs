@@ -104,6 +104,10 @@ pub(super) async fn create(shared: &Arc<Shared>, spec: NetworkSpec) -> Result<Ar
 /// See [`super::Networks::remove`].
 pub(super) async fn remove(shared: &Arc<Shared>, name_or_id: &str) -> Result<()> {
     let _order = shared.change.lock().await;
+    if shared.read().find(name_or_id)?.members.len() > shared.read().find(name_or_id)?.view.endpoints.len() {
+        // Sandboxes that have just left are no reason to refuse.
+        shared.settle().await;
+    }
     let record = {
         let mut state = shared.write();
         let network = state.find(name_or_id)?;

@@ -14,7 +14,7 @@ use crate::metadata::Store;
 use crate::metadata::tables::{address, endpoint, network};
 use crate::network::bridge::{self, OPTION_MASQUERADE, OPTION_MTU};
 use crate::network::config::NetworkConfig;
-use crate::network::connect;
+use crate::network::connect::{self, Departure};
 use crate::network::create;
 use crate::network::firewall::{self, BridgeRules, PortRule};
 use crate::network::netns::{Netns, NetnsPool};
@@ -42,6 +42,8 @@ pub(super) struct Shared {
     pool: NetnsPool,
     /// Orders creations and removals of networks: two may not choose one subnet.
     pub(super) change: tokio::sync::Mutex<()>,
+    /// Read-locked by every departure under way.
+    pub(super) departures: Arc<tokio::sync::RwLock<()>>,
 }
 
 /// What is in force.
@@ -50,6 +52,8 @@ pub(super) struct State {
     pub(super) networks: BTreeMap<NetworkId, Network>,
     /// Endpoints by sandbox, in the order of their connection.
     pub(super) sandboxes: HashMap<SandboxId, Vec<Connected>>,
+    /// Endpoints out of force whose links and rows are being removed, with their sandboxes.
+    pub(super) departing: BTreeMap<EndpointId, SandboxId>,
 }
 
 /// A network and its leases.
@@ -211,6 +215,11 @@ impl Shared {
         nft.replace(&table).map_err(|e| Error::internal(format!("apply nftables table {}", table.name)).with_source(e))
     }
 
+    /// Waits until the departures of now have left nothing.
+    pub(super) async fn settle(&self) {
+        drop(self.departures.write().await);
+    }
+
     /// Puts all rules in force. Blocks.
     ///
     /// # Errors
@@ -251,6 +260,7 @@ impl Networks {
             state: RwLock::default(),
             nft: Mutex::new(nft),
             change: tokio::sync::Mutex::new(()),
+            departures: Arc::default(),
             store,
             config,
         };
@@ -406,16 +416,22 @@ impl Networks {
         connect::attachment(&self.shared.read(), sandbox)
     }
 
-    /// Takes a sandbox out of all its networks. May be repeated.
+    /// Takes a sandbox out of all its networks. May be repeated. When it returns, rules and host ports are gone; links and
+    /// rows follow in the background within some 20 ms (see [`Self::settle`]).
     ///
     /// # Errors
-    /// When the store or the kernel refuses; the rest is tried again by the next call and by [`Self::retain`].
+    /// When the kernel refuses a change of rules; the rest is removed nevertheless.
     pub async fn disconnect(&self, sandbox: &SandboxId) -> Result<()> {
         let (shared, sandbox) = (Arc::clone(&self.shared), sandbox.clone());
-        detached(async move { connect::disconnect(&shared, &sandbox, None).await }).await
+        detached(async move { connect::disconnect(&shared, &sandbox, None, Departure::OutOfForce).await }).await
     }
 
-    /// Takes a sandbox out of one network.
+    /// Waits until what was disconnected so far has left nothing: for a graceful stop of the daemon.
+    pub async fn settle(&self) {
+        self.shared.settle().await;
+    }
+
+    /// Takes a sandbox out of one network; its interface is gone when this returns.
     ///
     /// # Errors
     /// `NotFound` for the network, `InvalidArgument` when the sandbox is not in it.
@@ -426,7 +442,7 @@ impl Networks {
             return Err(Error::invalid(message));
         }
         let (shared, sandbox, id) = (Arc::clone(&self.shared), sandbox.clone(), network.id.clone());
-        detached(async move { connect::disconnect(&shared, &sandbox, Some(&id)).await }).await
+        detached(async move { connect::disconnect(&shared, &sandbox, Some(&id), Departure::Complete).await }).await
     }
 }
 

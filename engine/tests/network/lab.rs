@@ -71,10 +71,10 @@ impl Lab {
         run("ip", &["link", "set", "far", "netns", &format!("/proc/{}/fd/{}", std::process::id(), lan.as_raw_fd())]);
         run("ip", &["addr", "add", &format!("{HOST}/24"), "dev", "uplink"]);
         run("ip", &["addr", "add", "2001:db8::1/64", "dev", "uplink", "nodad"]);
+        run("sysctl", &["-qw", "net.ipv6.conf.uplink.accept_dad=0"]);
         run("ip", &["link", "set", "uplink", "up"]);
-        std::fs::write("/proc/sys/net/ipv6/conf/uplink/accept_dad", "0").unwrap();
+        run_in(lan.as_fd(), "sysctl", &["-qw", "net.ipv6.conf.far.accept_dad=0", "net.ipv6.conf.far.disable_ipv6=0"]);
         run_in(lan.as_fd(), "ip", &["link", "set", "far", "up"]);
-        run_in(lan.as_fd(), "sysctl", &["-qw", "net.ipv6.conf.far.disable_ipv6=0"]);
         run_in(lan.as_fd(), "ip", &["addr", "add", &format!("{LAN}/24"), "dev", "far"]);
         run_in(lan.as_fd(), "ip", &["addr", "add", "2001:db8::2/64", "dev", "far", "nodad"]);
         operational("uplink");

@@ -2,9 +2,10 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use super::message::{Attributes, Message, read_u32};
-use super::socket::{CREATE, EXCL, Socket, invalid_data, netlink_errno};
+use super::socket::{Answer, CREATE, EXCL, Socket, invalid_data, netlink_errno};
 
 const RTM_NEWADDR: u16 = 20;
 const RTM_GETADDR: u16 = 22;
@@ -13,6 +14,10 @@ const IFA_LOCAL: u16 = 2;
 const IFA_BROADCAST: u16 = 4;
 /// No duplicate address detection: the engine gave the address, and it must be usable at once.
 const IFA_F_NODAD: u8 = 0x02;
+/// Not usable yet.
+const IFA_F_TENTATIVE: u8 = 0x40;
+/// Between two looks at an address that is not usable yet.
+const USABLE_POLL: Duration = Duration::from_micros(200);
 /// Length of `ifaddrmsg`.
 const IFADDR_LEN: usize = 8;
 
@@ -72,6 +77,30 @@ pub fn add_address(socket: &mut Socket, address: &Address) -> io::Result<()> {
     }
 }
 
+/// Waits until `ip` may be used, at most for `limit`; answers whether it may. The kernel makes an IPv6 address usable in
+/// its own time even when nobody is asked for an objection; until then packets leave with another source.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn wait_usable(socket: &mut Socket, ip: IpAddr, limit: Duration) -> io::Result<bool> {
+    let begin = Instant::now();
+    loop {
+        let mut usable = false;
+        let mut header = [0_u8; IFADDR_LEN];
+        header[0] = family(ip);
+        socket.dump(&Message::new(RTM_GETADDR, 0, &header), |answer| {
+            if let Some((address, flags)) = parse_address(&answer)? {
+                usable |= address.ip == ip && flags & IFA_F_TENTATIVE == 0;
+            }
+            Ok(())
+        })?;
+        if usable || begin.elapsed() >= limit {
+            return Ok(usable);
+        }
+        std::thread::sleep(USABLE_POLL);
+    }
+}
+
 /// All addresses of the namespace.
 ///
 /// # Errors
@@ -79,14 +108,18 @@ pub fn add_address(socket: &mut Socket, address: &Address) -> io::Result<()> {
 pub fn list_addresses(socket: &mut Socket) -> io::Result<Vec<Address>> {
     let mut found = Vec::new();
     socket.dump(&Message::new(RTM_GETADDR, 0, &[0; IFADDR_LEN]), |answer| {
-        if answer.kind == RTM_NEWADDR {
-            let attributes = Attributes::after(answer.payload, IFADDR_LEN);
-            if let Some(bytes) = attributes.find(IFA_LOCAL).or_else(|| attributes.find(IFA_ADDRESS)) {
-                let prefix = answer.payload.get(1).copied().unwrap_or_default();
-                found.push(Address { link: read_u32(answer.payload, 4)?, ip: parse_ip(bytes)?, prefix });
-            }
-        }
+        found.extend(parse_address(&answer)?.map(|(address, _)| address));
         Ok(())
     })?;
     Ok(found)
+}
+
+/// An address and the first eight of its flags.
+fn parse_address(answer: &Answer<'_>) -> io::Result<Option<(Address, u8)>> {
+    let attributes = Attributes::after(answer.payload, IFADDR_LEN);
+    let bytes = attributes.find(IFA_LOCAL).or_else(|| attributes.find(IFA_ADDRESS));
+    let (RTM_NEWADDR, &[_, prefix, flags, ..], Some(bytes)) = (answer.kind, answer.payload, bytes) else {
+        return Ok(None);
+    };
+    Ok(Some((Address { link: read_u32(answer.payload, 4)?, ip: parse_ip(bytes)?, prefix }, flags)))
 }

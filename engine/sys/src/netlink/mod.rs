@@ -12,7 +12,7 @@ pub mod netns;
 mod route;
 mod socket;
 
-pub use address::{Address, add_address, list_addresses};
+pub use address::{Address, add_address, list_addresses, wait_usable};
 pub use conntrack::flush_udp_port;
 pub use link::{
     BridgePortFlag, BridgeSpec, Link, VethSpec, create_bridge, create_veth, find_link, list_links, remove_link,
