@@ -234,6 +234,7 @@ impl Engine {
     /// Flushes and stops. Containers go on.
     pub async fn close(&self) {
         self.core.closing.cancel();
+        self.core.networks.settle().await;
         // The writer thread works in order: when this is done, all before it is.
         if let Err(error) = self.core.store.write(Durability::Power, |_| Ok(())).await {
             tracing::warn!(%error, "the metadata could not be flushed");
