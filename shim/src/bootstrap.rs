@@ -1,9 +1,10 @@
 //! How a shim begins: launched by our engine with its sockets as descriptors (`serve`), or by containerd with its
 //! `start` and `delete` commands.
 
+use std::ffi::CString;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::Write as _;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use shim_api::options::CgroupDriver;
 use shim_api::proto::task::v3::DeleteResponse;
 use shim_api::proto::types::{RuntimeInfo, RuntimeVersion};
 use shim_api::time::{now_unix_ns, timestamp};
+use sys::mount::MountAttributes;
 use sys::spawn::Program;
 
 use crate::oci::Spec;
@@ -41,6 +43,8 @@ struct Arguments {
     address: String,
     bundle: String,
     socket: String,
+    /// The program file has been made unwritable already.
+    sealed: bool,
     info: bool,
     version: bool,
 }
@@ -64,6 +68,7 @@ fn parse(arguments: &[String]) -> Result<Arguments, String> {
             "socket" => out.socket = value()?,
             "publish-binary" => drop(value()?),
             "debug" => {}
+            "sealed" => out.sealed = true,
             "info" => out.info = true,
             "v" | "version" => out.version = true,
             other => return Err(format!("unknown option {other}")),
@@ -84,6 +89,7 @@ pub(crate) fn main(arguments: &[String]) -> Result<(), String> {
         return print(&info.encode_to_vec());
     }
     match arguments.command.as_str() {
+        "serve" if !arguments.sealed => Err(format!("serve: {}", seal())),
         "serve" => serve_command(&arguments),
         "start" => start_command(&arguments),
         "delete" => delete_command(&arguments),
@@ -96,12 +102,40 @@ fn print(bytes: &[u8]) -> Result<(), String> {
     std::io::stdout().write_all(bytes).map_err(|e| format!("standard output: {e}"))
 }
 
+/// Runs this program again from a read-only mount of its own file, which nothing else sees. A process in a container
+/// that gets hold of its `/proc/<pid>/exe` cannot write to it then (CVE-2019-5736), and unlike a copy in memory it
+/// costs nothing, as all shims share the file's pages. Returns only with why it failed.
+fn seal() -> String {
+    let own = Path::new("/proc/self/exe");
+    let attributes = MountAttributes { set: MountAttributes::RDONLY | MountAttributes::NOSUID, clear: 0 };
+    let made = sys::mount::clone_tree(own, false)
+        .and_then(|mount| sys::mount::set_attributes(&mount, false, attributes).map(|()| mount));
+    let mount = match made {
+        Ok(mount) => mount,
+        Err(e) => return format!("read-only mount of the own program: {e}"),
+    };
+    let c_strings = |strings: Vec<std::ffi::OsString>| -> Vec<CString> {
+        strings.into_iter().filter_map(|s| CString::new(s.into_encoded_bytes()).ok()).collect()
+    };
+    let mut argv: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    argv.push("--sealed".into());
+    let envp = std::env::vars_os().map(|(mut name, value)| {
+        name.push("=");
+        name.push(value);
+        name
+    });
+    let Ok(path) = CString::new(format!("/proc/self/fd/{}", mount.as_raw_fd())) else { return String::new() };
+    sys::clone::execve(&path, &c_strings(argv), &c_strings(envp.collect())).to_string()
+}
+
 fn serve_command(arguments: &Arguments) -> Result<(), String> {
     let listener = raw::inherited(LISTENER_FD)
         .filter(|fd| rustix::net::sockopt::socket_acceptconn(fd).unwrap_or(false))
         .ok_or("serve: descriptor 3 is not a listening socket")?;
     let network = raw::inherited(NETWORK_FD).filter(is_namespace);
     raw::ignore_signals();
+    // After exec by descriptor the name would be a number.
+    let _ = rustix::thread::set_name(c"containerd-shim");
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let bundle = ShimBundle::at(PathBuf::from(&arguments.bundle));
     let containerd = std::env::var("TTRPC_ADDRESS").ok().filter(|address| !address.is_empty());

@@ -20,6 +20,9 @@ pub(crate) const EXECS_MAX: usize = 1024;
 /// An exec that was added and not started.
 pub(crate) type PendingExec = RefCell<Option<ExecRequest>>;
 
+/// Execs by id.
+pub(crate) type Execs = BTreeMap<String, (Rc<Process>, Rc<PendingExec>)>;
+
 /// A supervised container.
 #[derive(Debug)]
 pub(crate) struct Container {
@@ -27,7 +30,7 @@ pub(crate) struct Container {
     pub(crate) bundle: ContainerBundle,
     pub(crate) runtime: Rc<Runtime>,
     pub(crate) init: Rc<Process>,
-    pub(crate) execs: RefCell<BTreeMap<String, (Rc<Process>, Rc<PendingExec>)>>,
+    pub(crate) execs: RefCell<Execs>,
     pub(crate) oom_killed: Cell<bool>,
     /// Start and Delete one after the other.
     pub(crate) turn: tokio::sync::Mutex<()>,

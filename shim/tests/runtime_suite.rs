@@ -1,6 +1,8 @@
 //! The contract of `OciRuntime`, on each implementation: what runc and crun do is what the built-in runtime has to
 //! do. Needs root, `unshare`, `busybox-static`, `runc` and `crun`.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use serde_json::{Value, json};

@@ -1,5 +1,7 @@
 //! The sandbox: namespaces that the shim holds, shared by containers. Needs root, `unshare` and `busybox-static`.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::collections::BTreeMap;

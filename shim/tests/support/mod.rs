@@ -1,5 +1,11 @@
 //! What the tests of the shim share: a bundle made from `busybox`, and a shim in a mount namespace of its own.
-#![allow(dead_code, unreachable_pub, clippy::allow_attributes, reason = "each test program uses a part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    reason = "each test program uses a part of it"
+)]
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -30,6 +36,7 @@ pub struct World {
     pub bundle: ShimBundle,
     pub client: TaskClient,
     pub connection: Client,
+    pub pid: i32,
     process: PidFd,
     cgroup: String,
 }
@@ -87,11 +94,14 @@ impl World {
         let bundle = ShimBundle::new(folder.path(), "box");
         std::fs::create_dir_all(bundle.folder()).unwrap();
         make_rootfs(&folder.path().join("rootfs"));
-        let process = launch(&bundle).unwrap();
+        let pid = launch(&bundle).unwrap();
+        let process = PidFd::open(pid).unwrap();
         let connection = Client::connect(&bundle.socket()).await.unwrap();
         let client = TaskClient::new(connection.clone(), TaskVersion::V3, TIMEOUT);
+        // The first answer says that the shim is up, behind its own mount namespace.
+        client.connect(&wire::ConnectRequest::default()).await.unwrap();
         let cgroup = format!("gantry-shim-test.{name}");
-        Self { folder, bundle, client, connection, process, cgroup }
+        Self { folder, bundle, client, connection, pid, process, cgroup }
     }
 
     /// The cgroup path of a container.
@@ -152,7 +162,7 @@ impl World {
     /// Adds an exec of a shell command.
     pub async fn exec(&self, id: &str, exec_id: &str, process: Value, stdin: bool) -> Result<(), Error> {
         let process = serde_json::value::to_raw_value(&process).unwrap();
-        let options = ExecOptions { process, log: options::LogSink::Null, stdin, wait_for_attach: true };
+        let options = ExecOptions { process, log: options::LogSink::Null, stdin, wait_for_attach: stdin };
         let request = wire::ExecProcessRequest {
             id: id.to_owned(),
             exec_id: exec_id.to_owned(),
@@ -221,17 +231,16 @@ impl Drop for World {
     }
 }
 
-fn launch(bundle: &ShimBundle) -> io::Result<PidFd> {
+fn launch(bundle: &ShimBundle) -> io::Result<i32> {
     let listener = shim_api::unix_path::listen(&bundle.socket())?;
     // crun refuses hosts with both versions of cgroups, so the second one goes.
     let script = "umount /sys/fs/cgroup/unified 2>/dev/null; exec \"$0\" serve --id box --bundle \"$1\"";
-    let pid = Program::new("unshare")
+    Program::new("unshare")
         .args(["-m", "--propagation", "private", "sh", "-c", script, env!("CARGO_BIN_EXE_containerd-shim-gantry-v1")])
         .arg(bundle.folder())
         .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
         .hand(3, OwnedFd::from(listener))
-        .start()?;
-    PidFd::open(pid)
+        .start()
 }
 
 /// The messages of a CRI log, lines put together again.

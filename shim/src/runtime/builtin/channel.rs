@@ -69,6 +69,8 @@ impl ParentEnd {
         loop {
             let mut ready = self.socket.readable().await?;
             match ready.try_io(|fd| receive_now(fd.get_ref().as_fd())) {
+                // Said once when the child ended with something unread; its last words are still to be received.
+                Ok(Err(e)) if e.kind() == io::ErrorKind::ConnectionReset => {}
                 Ok(result) => return result,
                 Err(_would_block) => {}
             }

@@ -93,7 +93,8 @@ impl Launched {
         }
         process::set_rlimits(self.pid, process)?;
         let warning = process::set_oom_score(self.pid, process.oom_score_adj)?;
-        self.channel.send(ToChild::Go).map_err(|e| Failure::io("handshake", "", &e))?;
+        // When it has failed already, its last message says why.
+        let _ = self.channel.send(ToChild::Go);
         Ok(warning.into_iter().collect())
     }
 }
