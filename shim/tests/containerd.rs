@@ -9,8 +9,8 @@ use std::process::Command;
 
 use containerd_shim_protos::api;
 use containerd_shim_protos::shim_async::TaskClient;
-use containerd_shim_protos::ttrpc::context;
 use containerd_shim_protos::ttrpc::asynchronous::Client;
+use containerd_shim_protos::ttrpc::context;
 use support::World;
 
 /// Starts containerd, goes through a container's life with `ctr`, and prints what it saw.

@@ -197,3 +197,84 @@ async fn pause_freezes_and_stats_count() {
     world.delete("a", "").await.unwrap();
     world.end().await;
 }
+
+#[tokio::test]
+async fn a_kill_for_lack_of_memory_is_told() {
+    let world = World::new().await;
+    let mut spec = world.spec("a", &["sh", "-c", "dd if=/dev/zero of=/dev/null bs=100M count=1"]);
+    spec["linux"]["resources"]["memory"] = json!({"limit": 20 << 20, "swap": 20 << 20});
+    world.create("a", &spec, &TaskOptions::default()).await.unwrap();
+    world.start("a", "").await.unwrap();
+    assert_eq!(world.wait("a", "").await, 137);
+    let record = world.bundle.container("a").read_exit("").unwrap().unwrap();
+    assert!(record.oom_killed, "{record:?}");
+    let state = world.client.state(&wire::StateRequest { id: "a".into(), exec_id: String::new() }).await.unwrap();
+    assert!(state.oom_killed);
+    world.delete("a", "").await.unwrap();
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_renamed_log_is_reopened() {
+    let world = World::new().await;
+    let (options, log) = world.logged("a");
+    let spec = world.spec("a", &["sh", "-c", "echo one; while [ ! -e /tmp/go ]; do sleep 0.05; done; echo two"]);
+    let rootfs = world.folder.path().join("rootfs");
+    world.create("a", &spec, &options).await.unwrap();
+    world.start("a", "").await.unwrap();
+    while support::read_log(&log) != "one\n" {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let old = log.with_extension("old");
+    std::fs::rename(&log, &old).unwrap();
+    world.client.reopen_log("a").await.unwrap();
+    std::fs::write(rootfs.join("tmp/go"), "").unwrap();
+    assert_eq!(world.wait("a", "").await, 0);
+    assert_eq!((support::read_log(&old), support::read_log(&log)), ("one\n".into(), "two\n".into()));
+    world.delete("a", "").await.unwrap();
+    assert!(world.client.reopen_log("a").await.is_err());
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_seccomp_profile_is_in_force() {
+    let world = World::new().await;
+    let mut spec = world.spec("a", &["sh", "-c", "mkdir /tmp/x 2>/dev/null || echo refused; echo go"]);
+    spec["linux"]["seccomp"] = json!({
+        "defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64"],
+        "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}],
+    });
+    assert_eq!(world.run("a", &spec).await, (0, "refused\ngo\n".into()));
+    spec["linux"]["cgroupsPath"] = json!(world.cgroup("b"));
+    spec["process"]["noNewPrivileges"] = json!(false);
+    assert_eq!(world.run("b", &spec).await, (0, "refused\ngo\n".into()));
+    spec["linux"]["seccomp"]["syscalls"][0]["action"] = json!("SCMP_ACT_NOTIFY");
+    let error = world.create("c", &spec, &TaskOptions::default()).await.unwrap_err();
+    assert!(error.message.contains("SCMP_ACT_NOTIFY") || error.message.contains("listener"), "{}", error.message);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn our_init_reaps_and_passes_signals_on() {
+    let world = World::new().await;
+    let (mut options, log) = world.logged("a");
+    options.init = true;
+    let script =
+        "trap 'echo caught; exit 6' TERM; cat /proc/1/comm > /dev/null; echo $$; while true; do sleep 0.05; done";
+    world.create("a", &world.spec("a", &["sh", "-c", script]), &options).await.unwrap();
+    world.start("a", "").await.unwrap();
+    while support::read_log(&log).is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    world.kill("a", 15).await.unwrap();
+    assert_eq!(world.wait("a", "").await, 6);
+    assert_eq!(support::read_log(&log), "2\ncaught\n");
+    world.delete("a", "").await.unwrap();
+    let missing = world.spec("b", &["no-such-program"]);
+    let made = match world.create("b", &missing, &TaskOptions { init: true, ..TaskOptions::default() }).await {
+        Ok(_) => world.start("b", "").await,
+        Err(error) => Err(error),
+    };
+    assert!(made.unwrap_err().message.contains("not found"));
+    world.end().await;
+}
