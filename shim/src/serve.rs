@@ -1,6 +1,6 @@
 //! The shim as a server: what it holds, how calls reach it, when it ends.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::io;
@@ -47,7 +47,6 @@ pub(crate) struct Shim {
     pub(crate) stop: Notify,
     containerd: bool,
     warned: RefCell<BTreeSet<String>>,
-    used: Cell<bool>,
 }
 
 /// How the shim was started.
@@ -77,7 +76,6 @@ pub(crate) async fn run(start: Start) -> io::Result<()> {
         events: Rc::new(Events::new(start.events)),
         stop: Notify::new(),
         warned: RefCell::default(),
-        used: Cell::new(false),
     });
     let own_uid = rustix::process::getuid().as_raw();
     start.listener.set_nonblocking(true)?;
@@ -102,7 +100,7 @@ pub(crate) async fn run(start: Start) -> io::Result<()> {
     Ok(())
 }
 
-/// A shim whose creator ended before it asked for anything is of no use to anyone.
+/// A shim whose creator ends while it holds nothing is of no use to anyone.
 async fn end_with_creator(shim: Rc<Shim>) {
     let parent = rustix::process::getppid().map_or(1, |pid| pid.as_raw_nonzero().get());
     let watched = sys::pidfd::PidFd::open(parent)
@@ -113,7 +111,8 @@ async fn end_with_creator(shim: Rc<Shim>) {
     {
         let _ = fd.readable().await;
     }
-    if !shim.used.get() {
+    let idle = shim.containers.borrow().is_empty() && shim.creating.borrow().is_empty();
+    if idle && !shim.sandbox_is_held() {
         shim.stop.notify_one();
     }
 }
@@ -166,7 +165,6 @@ impl Shim {
         W: Future<Output = Result<A, Error>> + 'static,
     {
         Box::pin(async move {
-            self.used.set(true);
             let request = decode::<Q>(payload)?;
             let work = tokio::task::spawn_local(call(self, request));
             let answer = work.await.map_err(|e| Error::new(Code::Internal, format!("the call failed: {e}")))??;
