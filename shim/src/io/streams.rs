@@ -147,6 +147,7 @@ pub(crate) struct Streams {
     stdin_fifo: String,
     sources: RefCell<Vec<(Source, Stream)>>,
     drained: RefCell<Vec<oneshot::Receiver<()>>>,
+    begun: watch::Sender<bool>,
     exited: watch::Sender<bool>,
     closed: Cell<bool>,
 }
@@ -190,6 +191,7 @@ impl Streams {
             stdin_fifo: options.fifos[0].to_owned(),
             sources: RefCell::default(),
             drained: RefCell::default(),
+            begun: watch::Sender::new(false),
             exited: watch::Sender::new(false),
             closed: Cell::new(false),
         };
@@ -239,6 +241,7 @@ impl Streams {
                 relay::run(source, stream, outputs, exited, drained).await;
             });
         }
+        self.begun.send_replace(true);
         if !self.stdin_fifo.is_empty() {
             let fifo = raw::watch(sys::fifo::open_read(Path::new(&self.stdin_fifo))?, Interest::READABLE)?;
             tokio::task::spawn_local(Rc::clone(self).copy_stdin(fifo));
@@ -282,7 +285,9 @@ impl Streams {
         if !self.closed.get() {
             attached.push(Attached { id, stdout, stderr, frames: sender });
         }
-        let owns_stdin = stdin && self.stdin.borrow().is_some() && !self.stdin_owned.replace(true);
+        // An exec's terminal exists only once its process does; its client attaches before.
+        let takes_input = self.stdin.borrow().is_some() || (self.terminal && !*self.begun.borrow());
+        let owns_stdin = stdin && takes_input && !self.stdin_owned.replace(true);
         self.outputs.someone.notify_waiters();
         Ok(Subscription { frames, owns_stdin, id })
     }
@@ -309,11 +314,18 @@ impl Streams {
         }
     }
 
-    /// Writes to standard input, as the process takes it.
+    /// Writes to standard input, as the process takes it. Input for a terminal that does not exist yet waits for it.
     pub(crate) async fn write_stdin(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut exited = self.exited.subscribe();
+        if self.terminal {
+            let mut begun = self.begun.subscribe();
+            tokio::select! {
+                _ = begun.wait_for(|begun| *begun) => {}
+                _ = exited.wait_for(|exited| *exited) => return Err(io::ErrorKind::BrokenPipe.into()),
+            }
+        }
         let stdin = self.stdin.borrow().clone();
         let Some(stdin) = stdin else { return Err(io::ErrorKind::BrokenPipe.into()) };
-        let mut exited = self.exited.subscribe();
         tokio::select! {
             result = write_all(&stdin, bytes) => result,
             _ = exited.wait_for(|exited| *exited) => Err(io::ErrorKind::BrokenPipe.into()),
