@@ -120,6 +120,7 @@ pub(crate) fn container(
         resources: resources(linux.resources)?,
         security: container_security(&security)?,
         devices: config.devices.into_iter().map(device).collect(),
+        exposed_ports: Vec::new(),
         cdi_devices: config.cdi_devices.into_iter().map(|device| device.name).collect(),
         device_cgroup_rules: Vec::new(),
         log: LogSpec::Cri { path: config.log_path },

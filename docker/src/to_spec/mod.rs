@@ -94,6 +94,7 @@ pub(crate) fn container_spec(request: CreateRequest<'_>) -> Result<ContainerSpec
         resources: resources(host, request.cpus)?,
         security: security::security(host)?,
         devices: host.devices.iter().flatten().map(device).collect(),
+        exposed_ports: exposed_ports(config)?,
         cdi_devices: cdi_devices(host)?,
         device_cgroup_rules: host.device_cgroup_rules.clone().unwrap_or_default(),
         log: log(&host.log_config)?,
@@ -254,6 +255,15 @@ fn device(mapping: &docker_api::container::DeviceMapping) -> DeviceSpec {
         container_path: or(&mapping.path_in_container, &mapping.path_on_host),
         permissions: or(&mapping.cgroup_permissions, "rwm"),
     }
+}
+
+/// ExposedPorts in their whole form, `80/tcp`.
+fn exposed_ports(config: &Config) -> Result<Vec<String>> {
+    let whole = |port: &String| {
+        network::parse_port(port)?;
+        Ok(if port.contains('/') { port.to_ascii_lowercase() } else { format!("{port}/tcp") })
+    };
+    config.exposed_ports.keys().map(whole).collect()
 }
 
 fn cdi_devices(host: &HostConfig) -> Result<Vec<String>> {

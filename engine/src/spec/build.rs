@@ -240,6 +240,7 @@ mod tests {
             resources: Resources::default(),
             security: SecuritySpec::default(),
             devices: Vec::new(),
+            exposed_ports: Vec::new(),
             cdi_devices: Vec::new(),
             device_cgroup_rules: Vec::new(),
             log: LogSpec::None,

@@ -37,9 +37,15 @@ pub fn resolve(spec: &ContainerSpec, image: &ImageFacts) -> Result<ResolvedProce
         user: or_image(&spec.process.user, &image.user),
         labels,
         stop_signal: or_image(&spec.stop_signal, &image.stop_signal),
-        exposed_ports: image.exposed_ports.clone(),
+        exposed_ports: union(&image.exposed_ports, &spec.exposed_ports),
         volumes: if spec.image_volumes { image.volumes.clone() } else { Vec::new() },
     })
+}
+
+/// Both lists, each entry once.
+fn union(image: &[String], asked: &[String]) -> Vec<String> {
+    let more = asked.iter().filter(|port| !image.contains(port));
+    image.iter().chain(more).cloned().collect()
 }
 
 /// An entrypoint of one's own drops the image's command, as docker and CRI have it.

@@ -55,6 +55,9 @@ pub struct ContainerSpec {
     pub security: SecuritySpec,
     /// Device nodes.
     pub devices: Vec<DeviceSpec>,
+    /// Ports that the user names as served, `80/tcp`, beside those of the image (docker `--expose`).
+    #[serde(default)]
+    pub exposed_ports: Vec<String>,
     /// CDI device names, `vendor.com/class=name`.
     pub cdi_devices: Vec<String>,
     /// Rules such as `c 1:3 rwm` beside those of `devices`.
