@@ -19,7 +19,7 @@ use crate::reply::{self, Outcome};
 use crate::status_code::Failure;
 use crate::time;
 use crate::to_spec::parse_port;
-use crate::view::container::{Surroundings, exposed_ports, is_running, summary};
+use crate::view::container::{Surroundings, is_running, summary};
 use crate::view::status;
 
 const ACCEPTED: &[&str] = &[
@@ -176,7 +176,7 @@ impl<'a> Test<'a> {
         };
         let exposed = |range: &(u16, u16, String)| {
             let (first, last, protocol) = range;
-            exposed_ports(view).iter().filter_map(|port| port.split_once('/')).any(|(port, word)| {
+            view.resolved.exposed_ports.iter().filter_map(|port| port.split_once('/')).any(|(port, word)| {
                 word == protocol && port.parse::<u16>().is_ok_and(|port| (*first..=*last).contains(&port))
             })
         };

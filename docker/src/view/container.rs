@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use docker_api::container::{
-    ContainerInspect, ContainerState, ContainerSummary, GraphDriver, Health, HealthResult, MountPoint, NetworkSettings,
-    Port, PortBinding, SummaryHostConfig, SummaryNetworkSettings,
+    ContainerInspect, ContainerState, ContainerSummary, CreateExtras, GraphDriver, Health, HealthResult, MountPoint,
+    NetworkSettings, Port, PortBinding, SummaryHostConfig, SummaryNetworkSettings,
 };
 use docker_api::network::{EndpointIpam, EndpointSettings};
 use engine::container::{ContainerView, MountView, Phase};
@@ -97,19 +97,13 @@ fn list_ports(view: &ContainerView) -> Vec<Port> {
             kind: protocol_word(port.protocol).to_owned(),
         });
     }
-    for exposed in exposed_ports(view).into_iter().filter(|port| !published.contains(port)) {
-        let (port, protocol) = exposed.split_once('/').unwrap_or((&exposed, "tcp"));
+    for exposed in view.resolved.exposed_ports.iter().filter(|port| !published.contains(*port)) {
+        let (port, protocol) = exposed.split_once('/').unwrap_or((exposed, "tcp"));
         if let Ok(private_port) = port.parse() {
             ports.insert(Port { private_port, kind: protocol.to_owned(), ..Port::default() });
         }
     }
     ports.into_iter().collect()
-}
-
-/// Ports that the image or the request exposes, `80/tcp`.
-pub(crate) fn exposed_ports(view: &ContainerView) -> BTreeSet<String> {
-    let asked = config(view, None).exposed_ports.into_keys();
-    asked.map(|port| if port.contains('/') { port } else { format!("{port}/tcp") }).collect()
 }
 
 /// `GET /containers/{id}/json`.
@@ -140,7 +134,7 @@ pub(crate) fn inspect(view: &ContainerView, around: &Surroundings<'_>) -> Contai
         graph_driver: GraphDriver { data: None, name: STORAGE_DRIVER.into() },
         size_rw: None,
         size_root_fs: None,
-        mounts: view.mounts.iter().map(mount_point).collect(),
+        mounts: mount_points(view),
         config: config(view, sandbox),
         network_settings: network_settings(view, sandbox, around),
         image_manifest_descriptor: None,
@@ -170,6 +164,13 @@ fn state(view: &ContainerView) -> ContainerState {
 
 fn health_result((start_ns, end_ns, exit_code, output): &(i64, i64, i32, String)) -> HealthResult {
     HealthResult { start: rfc3339(*start_ns), end: rfc3339(*end_ns), exit_code: *exit_code, output: output.clone() }
+}
+
+/// A tmpfs of `--tmpfs` is shown in HostConfig only; one of `--mount` here too.
+fn mount_points(view: &ContainerView) -> Vec<MountPoint> {
+    let extras: CreateExtras = docker_api::from_slice(view.spec.door_document.as_bytes()).unwrap_or_default();
+    let shown = view.mounts.iter().filter(|mount| !extras.host_config.tmpfs.contains_key(&mount.destination));
+    shown.map(mount_point).collect()
 }
 
 fn mount_point(mount: &MountView) -> MountPoint {
@@ -213,8 +214,8 @@ fn port_map(view: &ContainerView) -> BTreeMap<String, Option<Vec<PortBinding>>> 
     if !is_running(view.phase) {
         return map;
     }
-    for port in exposed_ports(view) {
-        map.insert(port, None);
+    for port in &view.resolved.exposed_ports {
+        map.insert(port.clone(), None);
     }
     for port in &view.ports {
         let key = format!("{}/{}", port.container_port, protocol_word(port.protocol));

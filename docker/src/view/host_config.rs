@@ -151,7 +151,7 @@ fn apply_resources(host: &mut HostConfig, limits: &Resources) {
     host.memory_swappiness = limits.memory_swappiness.and_then(|value| i64::try_from(value).ok());
     host.oom_score_adj = limits.oom_score_adj.unwrap_or(0).into();
     host.oom_kill_disable = host.oom_kill_disable.map(|_| limits.oom_kill_disable);
-    host.pids_limit = limits.pids_max.or(host.pids_limit.filter(|limit| *limit <= 0));
+    host.pids_limit = limits.pids_max.filter(|limit| *limit > 0);
     host.blkio_weight = limits.blkio_weight.unwrap_or(0);
     apply_device_limits(host, limits);
 }

@@ -8,3 +8,6 @@ pub(crate) mod pull;
 pub(crate) mod stats;
 pub(crate) mod status;
 pub(crate) mod volume;
+
+#[cfg(test)]
+mod tests;
