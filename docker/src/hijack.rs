@@ -5,8 +5,9 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use engine::ExecHandle;
-use engine::container::AttachedIo;
+use engine::container::{AttachedIo, Stream};
 use http::{HeaderValue, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -48,11 +49,10 @@ pub(crate) struct Talk {
 pub(crate) enum Peer {
     /// A process.
     Process(AttachedIo),
-    /// An exec: its streams, and its end. The connection is closed only after the end is recorded, because clients
-    /// ask for the exit code as soon as it closes.
-    Exec(AttachedIo, ExecHandle),
-    /// A sentence for the error stream, then the end: the process did not start.
-    Sentence(String),
+    /// An exec that is still to start, with its terminal's size. It starts after the answer's head was sent: clients that
+    /// read the head through a buffer (Python's) would lose output that comes with it. A failure is told on the error
+    /// stream. The connection is closed only after the end is recorded, because clients then ask for the exit code.
+    Exec(ExecHandle, Option<(u16, u16)>),
 }
 
 /// Answers the request by taking its connection over. `with_headers` adds the headers of other answers, as dockerd
@@ -97,32 +97,37 @@ fn switching(kind: &'static str, with_headers: bool) -> Response<reply::Body> {
 async fn converse(stream: impl Duplex, peer: Peer, talk: Talk, gone: CancellationToken) {
     let (mut reader, mut writer) = tokio::io::split(stream);
     match peer {
-        Peer::Sentence(text) => {
-            let line = format!("{text}\r\n");
-            let piece = if talk.tty {
-                line.into()
-            } else {
-                stream_frame::frame(engine::container::Stream::Stderr, line.as_bytes())
-            };
-            drop(writer.write_all(&piece).await);
-        }
         Peer::Process(attached) => {
             converse_with(attached, &mut reader, &mut writer, talk, &gone).await;
         }
-        Peer::Exec(attached, exec) => {
-            if converse_with(attached, &mut reader, &mut writer, talk, &gone).await == Ended::Output {
-                tokio::select! {
-                    ended = tokio::time::timeout(EXEC_END_MAX, exec.wait()) => match ended {
-                        Ok(Ok(_)) => {}
-                        Ok(Err(error)) => tracing::warn!(%error, "docker door: the end of an exec is lost"),
-                        Err(_) => tracing::debug!(exec = %exec.id(), "docker door: an exec goes on after its streams"),
-                    },
-                    () = gone.cancelled() => {}
+        Peer::Exec(exec, size) => match exec.start(size).await {
+            Ok(attached) => {
+                if converse_with(attached, &mut reader, &mut writer, talk, &gone).await == Ended::Output {
+                    see_the_end(&exec, &gone).await;
                 }
             }
-        }
+            Err(error) => drop(writer.write_all(&sentence(&error, talk.tty)).await),
+        },
     }
     drop(writer.shutdown().await);
+}
+
+/// Why an exec did not start, for the client's error stream.
+fn sentence(error: &engine::Error, tty: bool) -> Bytes {
+    let line = format!("{error}\r\n");
+    if tty { line.into() } else { stream_frame::frame(Stream::Stderr, line.as_bytes()) }
+}
+
+/// Waits until the exit code of an exec can be asked for.
+async fn see_the_end(exec: &ExecHandle, gone: &CancellationToken) {
+    tokio::select! {
+        ended = tokio::time::timeout(EXEC_END_MAX, exec.wait()) => match ended {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "docker door: the end of an exec is lost"),
+            Err(_) => tracing::debug!(exec = %exec.id(), "docker door: an exec goes on after its streams"),
+        },
+        () = gone.cancelled() => {}
+    }
 }
 
 /// Why a talk was over.
@@ -157,7 +162,7 @@ async fn converse_with(
 }
 
 async fn copy_output(
-    mut output: tokio::sync::mpsc::Receiver<(engine::container::Stream, bytes::Bytes)>,
+    mut output: tokio::sync::mpsc::Receiver<(Stream, Bytes)>,
     writer: &mut (impl AsyncWrite + Unpin),
     tty: bool,
 ) {

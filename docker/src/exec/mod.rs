@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use docker_api::exec::{ExecInspect, ExecStart, ProcessConfig};
-use engine::container::ExecView;
+use engine::container::{ExecView, Phase};
 use http::StatusCode;
 
 use crate::call::Call;
@@ -26,18 +26,22 @@ pub(crate) async fn start(mut call: Call) -> Outcome {
         return Err(Failure::bad_request("console size is only supported when TTY is enabled"));
     }
     let keys = detach_keys::parse(&view.spec.detach_keys)?;
-    let (peer, tty) = match exec.start(size).await {
-        Ok(attached) => {
-            let tty = attached.tty;
-            (Peer::Exec(attached, exec), tty)
-        }
-        // A program that cannot run is told inside the stream; its code (126, 127) shows in inspect.
-        Err(error) if error.exit_code().is_some() => (Peer::Sentence(error.to_string()), view.spec.tty),
-        Err(error) => return Err(error.into()),
-    };
+    if view.started {
+        return Err(Failure::new(StatusCode::CONFLICT, format!("Error: Exec command {} has already run", view.id)));
+    }
+    let container = call.engine().container(view.container_id.as_str())?.view();
+    if container.phase != Phase::Running {
+        let state = if container.phase == Phase::Paused {
+            "is paused, unpause the container before exec"
+        } else {
+            "is not running"
+        };
+        return Err(Failure::new(StatusCode::CONFLICT, format!("container {} {state}", container.id)));
+    }
+    let tty = view.spec.tty;
     let kind = hijack::content_type(call.version, tty);
     let talk = Talk { tty, detach_keys: tty.then_some(keys) };
-    hijack::take_over(call, kind, true, peer, talk).await
+    hijack::take_over(call, kind, true, Peer::Exec(exec, size), talk).await
 }
 
 pub(crate) async fn inspect(call: Call) -> Outcome {
