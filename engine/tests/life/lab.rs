@@ -151,6 +151,7 @@ pub(crate) fn spec(name: &str, args: &[&str]) -> ContainerSpec {
         resources: Resources::default(),
         security: SecuritySpec::default(),
         devices: Vec::new(),
+        exposed_ports: Vec::new(),
         cdi_devices: Vec::new(),
         device_cgroup_rules: Vec::new(),
         log: LogSpec::JsonFile { max_bytes: 0, max_files: 1, compress: false },
