@@ -126,10 +126,10 @@ async fn observe(core: &Core, shim: Option<&dyn Shim>, container: &mut Container
     match container.state {
         ContainerState::Starting => {
             // Nobody was told that it runs: the start is taken back with its sandbox, or here in a pod's.
-            if let Some(shim) = shim.filter(|_| !container.owns_sandbox()) {
-                if let Err(error) = crate::container::start::end_task(shim, &process).await {
-                    tracing::warn!(container = %container.id, %error, "a start that was cut off is not taken back");
-                }
+            if let Some(shim) = shim.filter(|_| !container.owns_sandbox())
+                && let Err(error) = crate::container::start::end_task(shim, &process).await
+            {
+                tracing::warn!(container = %container.id, %error, "a start that was cut off is not taken back");
             }
             container.state = if container.started_ns == 0 { ContainerState::Created } else { ContainerState::Exited };
             container.error = "the engine ended while the container was started".to_owned();

@@ -85,7 +85,7 @@ pub(crate) fn spawn(core: &Arc<Core>, beginning: Beginning) -> Arc<ContainerCell
         execs: Mutex::default(),
     });
     core.containers.insert(record.id.clone(), Arc::clone(&cell));
-    let span = tracing::info_span!("container", id = record.id.short());
+    let span = tracing::info_span!(parent: None, "container", id = record.id.short());
     let driver = ContainerDriver {
         core: Arc::clone(core),
         cell: Arc::clone(&cell),

@@ -33,7 +33,7 @@ pub(crate) fn spawn(core: &Arc<Core>, record: SandboxRecord, live: Live, up: Opt
         up: std::sync::RwLock::new(up.map(Arc::new)),
     });
     core.sandboxes.insert(record.id.clone(), Arc::clone(&cell));
-    let span = tracing::info_span!("sandbox", id = record.id.short());
+    let span = tracing::info_span!(parent: None, "sandbox", id = record.id.short());
     let driver = SandboxDriver { core: Arc::clone(core), cell: Arc::clone(&cell), record, live, mailbox };
     tokio::spawn(driver.run().instrument(span));
     cell

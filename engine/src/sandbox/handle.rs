@@ -9,7 +9,7 @@ use crate::engine::Core;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ContainerId, Owner, SandboxId};
 use crate::sandbox::record::HeldNamespaces;
-use crate::sandbox::{EndpointInfo, PublishedPort, SandboxView};
+use crate::sandbox::{EndpointInfo, PublishedPort, SandboxPhase, SandboxView};
 use crate::task::Shim;
 
 /// What a container needs of a sandbox that is up. A value: it stays as it was when the sandbox goes down.
@@ -62,10 +62,12 @@ impl SandboxCell {
     }
     /// Brings it up, if it is not; without a hop when it is.
     pub(crate) async fn ensure_up(&self) -> Result<Arc<UpSandbox>> {
-        if let Some(up) = self.up() {
-            return Ok(up);
+        let ready = self.view.borrow().phase == SandboxPhase::Ready;
+        match self.up().filter(|_| ready) {
+            Some(up) => Ok(up),
+            // One that is being stopped is still up: the driver refuses.
+            None => self.ask(Command::Up).await,
         }
-        self.ask(Command::Up).await
     }
 }
 
