@@ -113,6 +113,27 @@ fn after_a_reboot_everything_has_ended_and_policies_hold() {
     });
 }
 
+#[test]
+fn the_end_of_one_run_leaves_the_next_one_its_sockets() {
+    isolated("recovery::the_end_of_one_run_leaves_the_next_one_its_sockets", |lab| async move {
+        let engine = lab.open().await;
+        let container = run(&engine, sh("again", "exec sleep 60")).await;
+        for _ in 0..5 {
+            container.restart(Some(Duration::ZERO), None).await.unwrap();
+        }
+        // Longer than the old shim needs to end.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        engine.close().await;
+        drop((engine, container));
+        let engine = lab.reopen().await;
+        let container = engine.container("again").unwrap();
+        assert_eq!(container.view().phase, Phase::Running);
+        assert_eq!(container.exec_sync(vec!["true".into()], None).await.unwrap().exit_code, 0);
+        container.remove(Owner::Docker, forced()).await.unwrap();
+        engine.close().await;
+    });
+}
+
 /// Kills the processes of all cgroups below `parent` and removes those.
 fn end_all(parent: &str) {
     let parent = std::path::Path::new("/sys/fs/cgroup/pids").join(parent.trim_start_matches('/'));
