@@ -1,7 +1,5 @@
 //! Removing what marking has not reached, and downloads that nobody came back for.
 
-use std::time::Duration;
-
 use crate::error::Result;
 use crate::image::Images;
 
@@ -55,13 +53,17 @@ impl Images {
         Ok(swept)
     }
 
-    /// Sweeps now and then, until the handle that it is spawned with is dropped or aborted.
-    pub async fn sweep_forever(self, every: Duration) {
-        loop {
-            tokio::time::sleep(every).await;
-            if let Err(error) = self.sweep().await {
-                tracing::warn!(%error, "a sweep failed; the next one tries again");
+    /// Sweeps every [`crate::image::ImageSettings::sweep_every`] for as long as somebody has these images open.
+    pub(crate) fn sweep_in_background(&self) {
+        let (weak, every) = (self.downgrade(), self.settings().sweep_every);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(every).await;
+                let Some(images) = weak.upgrade() else { return };
+                if let Err(error) = images.sweep().await {
+                    tracing::warn!(%error, "a sweep failed; the next one tries again");
+                }
             }
-        }
+        });
     }
 }

@@ -43,6 +43,18 @@ struct Inner {
     pull_number: AtomicU64,
 }
 
+/// Images that may have been closed.
+#[derive(Debug)]
+pub(crate) struct WeakImages {
+    inner: std::sync::Weak<Inner>,
+}
+
+impl WeakImages {
+    pub(crate) fn upgrade(&self) -> Option<Images> {
+        self.inner.upgrade().map(|inner| Images { inner })
+    }
+}
+
 /// Everything known of images at one moment; replaced as a whole.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Catalogue {
@@ -103,7 +115,12 @@ impl Images {
         };
         let this = Self { inner: Arc::new(inner) };
         this.write_layout_index()?;
+        this.sweep_in_background();
         Ok(this)
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakImages {
+        WeakImages { inner: Arc::downgrade(&self.inner) }
     }
 
     /// The snapshotter that holds the layers; containers prepare their writable layer there.

@@ -37,6 +37,8 @@ pub struct ImageSettings {
     pub retry_after_max: Duration,
     /// Downloads left unfinished are kept this long for a later pull to resume.
     pub ingest_keep: Duration,
+    /// Time between sweeps of what nothing needs.
+    pub sweep_every: Duration,
     /// Layers of a pull that did not finish are kept this long.
     pub lease_keep: Duration,
 }
@@ -60,6 +62,7 @@ impl ImageSettings {
             attempts_max: 5,
             retry_after_max: Duration::from_secs(60),
             ingest_keep: Duration::from_secs(24 * 3600),
+            sweep_every: Duration::from_secs(600),
             lease_keep: Duration::from_secs(3600),
         }
     }

@@ -7,6 +7,7 @@
 pub(crate) mod apply;
 mod count;
 mod directory_times;
+mod implied;
 mod overlay;
 pub(crate) mod tar_stream;
 

@@ -232,10 +232,13 @@ impl Overlay {
         let describing = layers.iter().rev().find(|id| self.layer(**id).is_some_and(|record| record.names_root));
         let model = describing.map(|id| self.layer_dir(*id).join("fs"));
         let dir = self.active_dir(key);
+        let stack: Vec<_> =
+            layers.iter().filter_map(|id| Some((self.layer_dir(*id).join("fs"), self.layer(*id)?))).collect();
         blocking("make a writable layer", move || {
             make_private_dir(&dir.join("fs"))?;
             std::fs::DirBuilder::new().mode(0o700).create(dir.join("work"))?;
             let upper = dir.join("fs");
+            super::implied::restore(&stack, &upper)?;
             match model {
                 Some(model) => copy_root(&model, &upper),
                 None => Ok(std::fs::set_permissions(&upper, std::fs::Permissions::from_mode(0o755))?),

@@ -43,7 +43,6 @@ pub(crate) fn run(command: &mut Command) -> String {
 /// Debian's docker-registry at `localhost:5000` of this network namespace.
 pub(crate) struct Registry {
     child: Child,
-    pub(crate) data: PathBuf,
 }
 
 impl Registry {
@@ -59,7 +58,7 @@ impl Registry {
         let mut command = Command::new("docker-registry");
         command.arg("serve").arg(&config).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().expect("docker-registry (Debian package docker-registry)");
-        let registry = Self { child, data };
+        let registry = Self { child };
         let deadline = Instant::now() + Duration::from_secs(20);
         while std::net::TcpStream::connect("127.0.0.1:5000").is_err() {
             assert!(Instant::now() < deadline, "docker-registry does not listen");

@@ -4,6 +4,8 @@
 //! Needs root, `ip`, `tar`, `skopeo` and `docker-registry`; without them the tests fail and say so. Each test has a
 //! network namespace of its own, so that its registry can have any port and nothing of the host is reached.
 
+#![expect(clippy::unwrap_used, reason = "a test says what failed by panicking")]
+
 mod archives;
 mod hostile;
 mod lab;

@@ -56,7 +56,8 @@ fn one_layer_with_everything_arrives_as_it_was() {
         .into_iter()
         .enumerate()
         {
-            let layout = Layout::write(&dir.path().join(format!("layout{number}")), &[tar.clone()], compression);
+            let layout =
+                Layout::write(&dir.path().join(format!("layout{number}")), std::slice::from_ref(&tar), compression);
             let name = format!("localhost:5000/rich:{number}");
             layout.push(&name, format);
             let root = dir.path().join(format!("data{number}"));
@@ -332,5 +333,32 @@ fn clients_that_pull_the_same_image_share_one_flight() {
         }
         assert!(images.pulls_in_progress().is_empty());
         drop(registry);
+    });
+}
+
+#[test]
+fn a_directory_that_a_layer_does_not_describe_keeps_what_lower_layers_say_of_it() {
+    in_private_network(|| async {
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path().join("base");
+        let script =
+            "cd \"$1\" && mkdir -p tmp var/cache && chmod 1777 tmp && chown 5:6 var/cache && chmod 750 var/cache";
+        std::fs::create_dir_all(&base).unwrap();
+        run(Command::new("sh").args(["-c", script, "sh"]).arg(&base));
+        // Entries for files only, as some builders write them.
+        let tars =
+            [gnu_tar(&base), small_tar("tmp/x", b"x"), small_tar("var/cache/deep/y", b"y"), small_tar("new/z", b"z")];
+        let layout = Layout::write(&dir.path().join("l"), &tars, Compression::Gzip);
+        let images = open_images(&dir.path().join("data")).await;
+        images.import_layout(&layout.dir, engine::id::Owner::Docker).await.unwrap();
+        let tree = image_tree(&images, &layout.diff_ids, "c").await;
+        let line = |path: &str| tree[&OsString::from(path)].split(' ').take(2).collect::<Vec<_>>().join(" ");
+        assert_eq!(line("./tmp"), "41777 0:0");
+        assert_eq!(line("./var/cache"), "40750 5:6");
+        assert_eq!(line("./var/cache/deep"), "40755 0:0");
+        assert_eq!(line("./new"), "40755 0:0");
+        assert!(
+            tree.contains_key(&OsString::from("./tmp/x")) && tree.contains_key(&OsString::from("./var/cache/deep/y"))
+        );
     });
 }
