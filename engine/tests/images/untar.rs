@@ -136,6 +136,7 @@ proptest! {
             Ok(result)
         })?;
         prop_assert_eq!(tree(&canary), before);
+        std::fs::remove_dir_all(outer).unwrap();
         if let Ok(found) = result {
             for (path, line) in &found {
                 // A parent may be called so; what an entry itself is called so for has been carried out.
