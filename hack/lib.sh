@@ -82,5 +82,5 @@ build_release() {
 
 # cgroup_dirs NAME  prints every cgroup directory of that name and below, deepest first, in whatever hierarchies exist.
 cgroup_dirs() {
-    find /sys/fs/cgroup/"$1" /sys/fs/cgroup/*/"$1" -depth -type d 2>/dev/null | sort -u -r
+    { find /sys/fs/cgroup/"$1" /sys/fs/cgroup/*/"$1" -type d 2>/dev/null || true; } | sort -u -r
 }
