@@ -10,7 +10,8 @@ const BAR_WIDTH: u64 = 50;
 pub(crate) fn line(progress: &PullProgress) -> JsonMessage {
     match progress {
         PullProgress::Pulling { repository, tag } => {
-            JsonMessage { status: format!("Pulling from {repository}"), id: tag.clone(), ..JsonMessage::default() }
+            let path = without_registry(repository);
+            JsonMessage { status: format!("Pulling from {path}"), id: tag.clone(), ..JsonMessage::default() }
         }
         PullProgress::Layer(layer) => layer_line(layer),
         PullProgress::Digest(digest) => status(format!("Digest: {digest}")),
@@ -20,6 +21,14 @@ pub(crate) fn line(progress: &PullProgress) -> JsonMessage {
         PullProgress::Finished { reference, newer: false } => {
             status(format!("Status: Image is up to date for {reference}"))
         }
+    }
+}
+
+/// dockerd names the repository within its registry: `team/tool` of `localhost:5000/team/tool`.
+fn without_registry(repository: &str) -> &str {
+    match repository.split_once('/') {
+        Some((first, path)) if first.contains(['.', ':']) || first == "localhost" => path,
+        _ => repository,
     }
 }
 
@@ -94,6 +103,8 @@ mod tests {
         let layer = |status, current, total| PullProgress::Layer(LayerProgress { digest, status, current, total });
         let pulling = PullProgress::Pulling { repository: "library/busybox".into(), tag: "1".into() };
         assert_eq!(text(&pulling), r#"{"status":"Pulling from library/busybox","id":"1"}"#);
+        let private = PullProgress::Pulling { repository: "localhost:5000/team/tool".into(), tag: "2".into() };
+        assert_eq!(text(&private), r#"{"status":"Pulling from team/tool","id":"2"}"#);
         assert_eq!(
             text(&layer(LayerStatus::PullingFsLayer, 0, 5)),
             r#"{"status":"Pulling fs layer","progressDetail":{},"id":"e3b0c44298fc"}"#
