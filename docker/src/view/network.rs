@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use docker_api::network::{ConfigReference, Ipam, IpamConfig, Network, NetworkContainer};
+use engine::id::SandboxId;
 use engine::network::NetworkView;
 
+/// Finds id and name of the container that an endpoint is shown for.
+pub(crate) type ContainerOf<'a> = &'a dyn Fn(&SandboxId) -> Option<(String, String)>;
+
 /// A network; `name_of` finds the container of a sandbox: its id and name. Lists leave the containers out.
-pub(crate) fn network(
-    view: &NetworkView,
-    name_of: Option<&dyn Fn(&engine::id::SandboxId) -> Option<(String, String)>>,
-) -> Network {
+pub(crate) fn network(view: &NetworkView, name_of: Option<ContainerOf<'_>>) -> Network {
     let containers = name_of.map(|find| containers(view, find)).unwrap_or_default();
     Network {
         name: view.name.clone(),
@@ -46,10 +47,7 @@ fn ipam(view: &NetworkView) -> Ipam {
     }
 }
 
-fn containers(
-    view: &NetworkView,
-    find: &dyn Fn(&engine::id::SandboxId) -> Option<(String, String)>,
-) -> BTreeMap<String, NetworkContainer> {
+fn containers(view: &NetworkView, find: ContainerOf<'_>) -> BTreeMap<String, NetworkContainer> {
     let one = |endpoint: &engine::network::EndpointView| {
         let (id, name) = find(&endpoint.sandbox)?;
         let container = NetworkContainer {
