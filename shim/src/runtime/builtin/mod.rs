@@ -16,6 +16,7 @@ mod init;
 mod launch;
 mod mount_options;
 mod mounts;
+mod overlay_page;
 pub(crate) mod pid_one;
 mod process;
 pub(crate) mod raw;

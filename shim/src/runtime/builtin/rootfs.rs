@@ -1,14 +1,17 @@
 //! The root file system as a detached mount, made by the shim before the container's process exists, so that neither
 //! the host's mount table nor the container's paths have a part in it.
 
+use std::ffi::OsStr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use shim_api::proto::types::Mount;
 use sys::mount::{MountAttributes, Parameter};
 
 use super::mount_options::MountOptions;
-use super::{id_map, raw};
+use super::overlay_page::Overlay;
+use super::{id_map, overlay_page, raw};
 use crate::oci::IdMapping;
 use crate::runtime::{Failure, Result};
 
@@ -106,7 +109,7 @@ fn parse_range(key: &str, text: &str) -> Result<IdMapping> {
 }
 
 /// Layers are given one by one (`lowerdir+`, Linux 6.5), which has no limit of a page for all of them together; older
-/// kernels get them in one string.
+/// kernels get them through mount(2) ([`overlay_page`]).
 fn overlay(options: &MountOptions) -> Result<OwnedFd> {
     let value = |key: &str| options.data.iter().find(|(name, _)| name == key).and_then(|(_, v)| v.as_deref());
     let lower = value("lowerdir").ok_or_else(|| Failure::new(STEP, "rootfs: overlay without lowerdir"))?;
@@ -142,9 +145,24 @@ fn overlay(options: &MountOptions) -> Result<OwnedFd> {
             Some(map) => raw::with_fs_identity(map.root.0, map.root.1, make)?,
         }
     };
+    let by_page = || {
+        let options: Vec<String> = extra
+            .iter()
+            .map(|(key, value)| value.as_deref().map_or_else(|| key.clone(), |value| format!("{key}={value}")))
+            .collect();
+        let text = |path: &Option<Vec<u8>>| path.as_deref().map(|p| PathBuf::from(OsStr::from_bytes(p)));
+        let writable = text(&upper).zip(text(&work));
+        let writable = writable.as_ref().map(|(upper, work)| (upper.as_path(), work.as_path()));
+        let make = || overlay_page::detached(Overlay { layers: &layers, writable, options: &options, attributes });
+        match &id_map {
+            None => make(),
+            Some(map) => raw::with_fs_identity(map.root.0, map.root.1, make)?,
+        }
+    };
     build(&layer_bytes, "lowerdir+")
         .or_else(|error| match error.raw_os_error().unwrap_or(libc::EINVAL) {
-            libc::EINVAL => build(&[layer_bytes.join(&b':')], "lowerdir").map_err(|_second| error),
+            // The kernel does not know the key, or something else is wrong and is so the other way too.
+            libc::EINVAL => by_page().map_err(|_second| error),
             _ => Err(error),
         })
         .map_err(|e| Failure::io(STEP, format!("overlay of {} layers", layers.len()), &e))
