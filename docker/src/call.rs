@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api_version::ApiVersion;
 use crate::query::Query;
+use crate::request_body;
 use crate::server::{Door, Way};
 use crate::status_code::Failure;
 use crate::tap::Tap;
@@ -97,20 +98,21 @@ impl Call {
     /// # Errors
     /// As [`Call::json`].
     pub(crate) async fn json_bytes(&mut self) -> Result<bytes::Bytes, Failure> {
-        let Some(body) = self.body.take() else { return Ok(bytes::Bytes::new()) };
+        let Some(mut body) = self.body.take() else { return Ok(bytes::Bytes::new()) };
         if body.is_end_stream() {
             return Ok(bytes::Bytes::new());
         }
         let kind = self.headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
         let limit = self.door.settings.json_bytes_max;
-        let read = Limited::new(body, limit).collect().await.map_err(|error| {
-            if error.is::<http_body_util::LengthLimitError>() {
+        let bytes = match Limited::new(&mut body, limit).collect().await {
+            Ok(read) => read.to_bytes(),
+            Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+                request_body::drop_rest(body);
                 let message = format!("the request body is larger than {limit} bytes");
-                return Failure::new(StatusCode::PAYLOAD_TOO_LARGE, message);
+                return Err(Failure::new(StatusCode::PAYLOAD_TOO_LARGE, message));
             }
-            Failure::bad_request(format!("cannot read the request body: {error}"))
-        })?;
-        let bytes = read.to_bytes();
+            Err(error) => return Err(Failure::bad_request(format!("cannot read the request body: {error}"))),
+        };
         let media = kind.unwrap_or_default().split(';').next().unwrap_or_default().trim();
         if !bytes.is_empty() && !media.eq_ignore_ascii_case("application/json") {
             return Err(Failure::bad_request(format!(

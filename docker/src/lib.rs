@@ -19,6 +19,7 @@ mod log_stream;
 mod networks;
 mod query;
 mod reply;
+mod request_body;
 mod router;
 mod routes;
 mod server;

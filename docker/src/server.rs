@@ -22,6 +22,7 @@ use crate::api_version;
 use crate::call::Call;
 use crate::guard::{self, Origin};
 use crate::reply::{self, Body};
+use crate::request_body;
 use crate::router;
 use crate::routes::Action;
 use crate::status_code::Failure;
@@ -265,6 +266,7 @@ async fn route(request: Request<Incoming>, way: Way, door: Arc<Door>) -> reply::
     let handler = match route.action {
         Action::Run(handler) => handler,
         Action::NotBuilt(what) => {
+            request_body::drop_rest(request.into_body());
             return Err(Failure::not_implemented(format!("{what} is not built into this engine yet")));
         }
         Action::Swarm => {

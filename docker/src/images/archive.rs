@@ -3,12 +3,10 @@
 use docker_api::image::JsonMessage;
 use engine::id::Owner;
 use engine::image::LoadedImage;
-use futures_util::TryStreamExt as _;
-use http_body_util::BodyExt as _;
-use tokio_util::io::StreamReader;
 
 use crate::call::Call;
 use crate::reply::{self, Outcome};
+use crate::request_body;
 use crate::status_code::Failure;
 
 pub(crate) async fn load(mut call: Call) -> Outcome {
@@ -18,9 +16,7 @@ pub(crate) async fn load(mut call: Call) -> Outcome {
         ));
     }
     let body = call.body.take().ok_or_else(|| Failure::bad_request("no archive was sent"))?;
-    let data = body.into_data_stream().map_err(std::io::Error::other);
-    let reader = StreamReader::new(data);
-    let loaded = call.engine().images().load(Box::pin(reader), Owner::Docker).await?;
+    let loaded = call.engine().images().load(request_body::reader(body), Owner::Docker).await?;
     let (pieces, response) = reply::stream("application/json");
     tokio::spawn(async move {
         for image in &loaded {

@@ -164,6 +164,25 @@ async fn bad_requests_get_json_and_a_reason() {
 }
 
 #[tokio::test]
+async fn a_client_that_is_refused_while_it_sends_can_read_why() {
+    let served = Served::start().await;
+    for (path, status) in [("/build", "HTTP/1.1 501"), ("/containers/create", "HTTP/1.1 413")] {
+        let mut stream = served.connect().await;
+        let length = 8 << 20;
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: d\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        for _ in 0..length / 65536 {
+            stream.write_all(&[b' '; 65536]).await.unwrap();
+        }
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(std::str::from_utf8(&answer).unwrap(), status);
+    }
+}
+
+#[tokio::test]
 async fn options_are_answered_everywhere_and_100_continue_is_sent() {
     let served = Served::start().await;
     let answer = served.exchange("OPTIONS * HTTP/1.1\r\nHost: d\r\n\r\n").await;
