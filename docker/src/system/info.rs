@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use docker_api::system::{Commit, IndexConfig, Info, Plugins, RegistryConfig, Runtime, Swarm};
 use engine::config::{CgroupDriver, EngineConfig, RuntimeConfig};
 use engine::container::Phase;
+use engine::id::Owner;
 
 use crate::call::Call;
 use crate::reply::{self, Outcome};
@@ -16,7 +17,9 @@ use crate::view::container::STORAGE_DRIVER;
 pub(crate) async fn info(call: Call) -> Outcome {
     let engine = call.engine();
     let (facts, config) = (engine.info(), engine.config());
-    let containers = engine.containers();
+    // As many as `docker ps --all` shows.
+    let mut containers = engine.containers();
+    containers.retain(|view| view.spec.owner == Owner::Docker);
     let count = |wanted: &dyn Fn(Phase) -> bool| containers.iter().filter(|view| wanted(view.phase)).count();
     let words = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     let running = count(&|phase| matches!(phase, Phase::Running | Phase::Restarting));
