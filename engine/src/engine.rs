@@ -229,6 +229,13 @@ impl Engine {
             _locks: locks,
         });
         crate::recover::recover(&core).await?;
+        let embedded = &core.config.images.embedded_image;
+        if !embedded.as_os_str().is_empty()
+            && let Err(error) = crate::embedded::load(&core.store, &core.images, embedded).await
+        {
+            // A node must serve its containers without it.
+            tracing::error!(%error, "the embedded image could not be loaded");
+        }
         Ok(Self { core })
     }
     /// Flushes and stops. Containers go on.

@@ -5,6 +5,7 @@
 pub mod config;
 pub mod container;
 pub mod content;
+mod embedded;
 pub mod engine;
 pub mod error;
 pub mod event;

@@ -314,6 +314,16 @@ impl Images {
         self.load_files(files, owner, false).await
     }
 
+    /// Reads the archive that an operator ships with the engine; its images are pinned: no clean-up of either door takes
+    /// them.
+    ///
+    /// # Errors
+    /// As [`Images::load`].
+    pub async fn load_pinned(&self, archive: impl AsyncRead + Send + Unpin + 'static) -> Result<Vec<LoadedImage>> {
+        let files = self.spool(archive).await?;
+        self.load_files(files, Owner::Docker, true).await
+    }
+
     async fn spool(&self, mut archive: impl AsyncRead + Send + Unpin + 'static) -> Result<SpooledFiles> {
         let scratch = self.content().scratch()?;
         let (pieces, mut queue) = mpsc::channel::<Vec<u8>>(PIECES_QUEUED_MAX);

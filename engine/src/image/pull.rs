@@ -20,6 +20,11 @@ use super::reference::Reference;
 use super::registry::{FetchedManifest, RegistryAuth, Repository};
 use super::view::{ImageView, ManifestRef};
 
+/// How long a failed pull waits for the downloads that it has left.
+const LEFT_FLIGHTS_MAX: std::time::Duration = std::time::Duration::from_secs(3);
+/// How often it looks.
+const LEFT_FLIGHTS_LOOK: std::time::Duration = std::time::Duration::from_millis(10);
+
 /// What to pull, and for whom.
 #[derive(Debug, Clone)]
 pub struct PullRequest {
@@ -110,6 +115,7 @@ impl Images {
             }
             Err(error) => {
                 lease.release().await?;
+                self.left_flights_end(&wanted).await;
                 self.sweep().await?;
                 Err(error)
             }
@@ -199,6 +205,19 @@ impl Images {
             }
         }
         Ok(())
+    }
+
+    /// Waits until the downloads that a failed pull has left are over, so that a sweep finds what they brought. One that
+    /// another pull rides on goes on: it is waited for no longer than [`LEFT_FLIGHTS_MAX`].
+    async fn left_flights_end(&self, wanted: &[WantedLayer]) {
+        let until = tokio::time::Instant::now() + LEFT_FLIGHTS_MAX;
+        while tokio::time::Instant::now() < until {
+            let busy = self.flights().busy();
+            if !wanted.iter().any(|layer| busy.contains(&layer.digest)) {
+                return;
+            }
+            tokio::time::sleep(LEFT_FLIGHTS_LOOK).await;
+        }
     }
 
     async fn ride(
