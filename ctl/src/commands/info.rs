@@ -65,13 +65,7 @@ fn render(info: &Value) -> String {
     fact(1, "Logging Driver", text("LoggingDriver"));
     fact(1, "Cgroup Driver", text("CgroupDriver"));
     fact(1, "Cgroup Version", text("CgroupVersion"));
-    out.push_str(" Plugins:\n");
-    for (name, title) in [("Volume", "Volume"), ("Network", "Network"), ("Log", "Log")] {
-        let names: Vec<&str> = info.at("Plugins").field(name).items().iter().map(Value::as_str).collect();
-        if !names.is_empty() {
-            out.push_str(&format!("  {title}: {}\n", names.join(" ")));
-        }
-    }
+    out.push_str(&plugins(info));
     let runtimes: Vec<&str> = info.field("Runtimes").entries().into_iter().map(|(name, _)| name).collect();
     let mut fact = |indent: usize, name: &str, value: String| {
         out.push_str(&format!("{:indent$}{name}: {value}\n", ""));
@@ -114,6 +108,17 @@ fn render(info: &Value) -> String {
     }
     fact("Live Restore Enabled", info.field("LiveRestoreEnabled").truth().to_string());
     out.replace(": \n", ":\n")
+}
+
+fn plugins(info: &Value) -> String {
+    let mut out = String::from(" Plugins:\n");
+    for (name, title) in [("Volume", "Volume"), ("Network", "Network"), ("Log", "Log")] {
+        let names: Vec<&str> = info.at("Plugins").field(name).items().iter().map(Value::as_str).collect();
+        if !names.is_empty() {
+            out.push_str(&format!("  {title}: {}\n", names.join(" ")));
+        }
+    }
+    out
 }
 
 fn capitalized(word: &str) -> String {

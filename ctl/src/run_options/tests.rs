@@ -83,16 +83,15 @@ fn flags_reach_their_fields() {
     assert_eq!(config.healthcheck.as_ref().unwrap().interval, 5_000_000_000);
     assert_eq!((host.memory, host.nano_cpus), (512 << 20, 1_500_000_000));
     assert_eq!(host.binds, Some(vec!["/a:/b:ro".to_owned()]));
-    assert!(config.volumes.as_ref().unwrap().contains_key("/anon"));
-    assert_eq!(host.tmpfs["/t"], "size=1m");
+    assert!(config.volumes.as_ref().unwrap().contains_key("/anon") && host.tmpfs["/t"] == "size=1m");
     assert_eq!(host.port_bindings.as_ref().unwrap()["80/tcp"].as_ref().unwrap()[0].host_port, "8080");
     assert_eq!(host.cap_add, Some(StrSlice(vec!["CAP_NET_ADMIN".to_owned()])));
     assert_eq!((host.masked_paths.clone(), host.security_opt.clone()), (Some(vec![]), None));
     assert_eq!((host.restart_policy.name.as_str(), host.restart_policy.maximum_retry_count), ("on-failure", 3));
     assert_eq!((host.init, host.network_mode.as_str()), (Some(true), "net1"));
     let endpoint = body.extras.networking_config.endpoints_config["net1"].as_ref().unwrap();
-    assert_eq!(endpoint.aliases, Some(vec!["al".to_owned()]));
-    assert_eq!(endpoint.ipam_config.as_ref().unwrap().ipv4_address, "10.0.0.5");
+    let address = &endpoint.ipam_config.as_ref().unwrap().ipv4_address;
+    assert_eq!((endpoint.aliases.as_deref(), address.as_str()), (Some(&["al".to_owned()][..]), "10.0.0.5"));
 }
 
 /// Texts recorded from docker's client 28.
