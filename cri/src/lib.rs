@@ -19,7 +19,8 @@ use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
 
 /// The messages and services of `runtime.v1`, generated from `proto/runtime.v1.proto`.
-#[expect(missing_debug_implementations, reason = "generated code")]
+#[expect(clippy::allow_attributes, clippy::allow_attributes_without_reason, reason = "generated code")]
+#[expect(clippy::enum_variant_names, reason = "names of the interface")]
 #[expect(unreachable_pub, reason = "generated code")]
 mod proto {
     tonic::include_proto!("runtime.v1");

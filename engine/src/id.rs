@@ -24,7 +24,6 @@ macro_rules! hex_id {
             /// When the kernel has no randomness to give.
             pub fn random() -> Self {
                 let mut bytes = [0_u8; 32];
-                #[expect(clippy::expect_used, reason = "without the kernel's randomness no id can be made")]
                 getrandom::fill(&mut bytes).expect("getrandom");
                 Self(hex::encode(bytes))
             }
