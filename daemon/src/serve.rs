@@ -108,7 +108,7 @@ async fn told_to_stop() {
 }
 
 fn tell_systemd(state: &sd_notify::NotifyState<'_>) {
-    if let Err(error) = sd_notify::notify(false, &[state.clone()]) {
+    if let Err(error) = sd_notify::notify(false, std::slice::from_ref(state)) {
         tracing::warn!(%error, "cannot tell systemd");
     }
 }
