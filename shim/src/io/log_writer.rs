@@ -115,13 +115,38 @@ impl LogWriter {
         }
     }
 
-    fn append(&mut self, text: &[u8]) {
-        if text.is_empty() {
-            return;
+    /// Appends whole records, as many to each file as its limit allows: one read of a pipe may bring several files full.
+    fn append(&mut self, mut records: &[u8]) {
+        while !records.is_empty() {
+            let mut fitting = whole_records(records, self.room());
+            if fitting == 0 && self.bytes > 0 {
+                match self.rotate() {
+                    Ok(true) => continue,
+                    Ok(false) => fitting = records.len(),
+                    Err(e) => {
+                        crate::journal::say(&format!("rotate log: {e}"));
+                        fitting = records.len();
+                    }
+                }
+            } else if fitting == 0 {
+                // A record larger than the limit gets a file of its own.
+                fitting = records.iter().position(|byte| *byte == b'\n').map_or(records.len(), |at| at + 1);
+            }
+            let (now, later) = records.split_at(fitting);
+            self.append_to_file(now);
+            records = later;
         }
-        if let Err(e) = self.rotate_for(text.len()) {
-            crate::journal::say(&format!("rotate log: {e}"));
+    }
+
+    /// Bytes that the current file may still take.
+    fn room(&self) -> u64 {
+        match &self.sink {
+            LogSink::JsonFile { max_bytes: Some(limit), .. } => limit.saturating_sub(self.bytes),
+            _ => u64::MAX,
         }
+    }
+
+    fn append_to_file(&mut self, text: &[u8]) {
         let Some(file) = &mut self.file else { return };
         if self.torn && file.write_all(b"\n").is_err() {
             return;
@@ -140,27 +165,35 @@ impl LogWriter {
         }
     }
 
-    fn rotate_for(&mut self, more: usize) -> io::Result<()> {
-        let LogSink::JsonFile { path, max_bytes: Some(limit), max_files, compress } = &self.sink else { return Ok(()) };
-        if self.bytes == 0 || self.bytes + more as u64 <= *limit {
-            return Ok(());
-        }
+    /// Begins a new file. `false`: not now, the current one has to go on.
+    fn rotate(&mut self) -> io::Result<bool> {
+        let LogSink::JsonFile { path, max_files, compress, .. } = &self.sink else { return Ok(false) };
         if *max_files < 2 {
             if let Some(file) = &self.file {
                 file.set_len(0)?;
             }
             self.bytes = 0;
-            return Ok(());
+            return Ok(true);
         }
-        if *compress && super::log_writer::compression::in_progress(path) {
+        if *compress && compression::in_progress(path) {
             // The file being compressed must not change its name; this one grows a little beyond its limit.
-            return Ok(());
+            return Ok(false);
         }
         shift(path, *max_files)?;
         if *compress {
             compression::begin(&numbered(path, 1));
         }
-        self.reopen()
+        self.reopen()?;
+        // What was not renamed away is opened again as it was.
+        Ok(self.bytes == 0)
+    }
+}
+
+/// Length of the records at the start of `text` that fit into `room` bytes. Each ends with its only newline.
+fn whole_records(text: &[u8], room: u64) -> usize {
+    match usize::try_from(room) {
+        Ok(room) if room < text.len() => text[..room].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1),
+        _ => text.len(),
     }
 }
 
@@ -307,6 +340,38 @@ mod tests {
         }
         let expected: Vec<_> = (40 - numbers.len()..40).map(|n| format!("line {n}")).collect();
         assert_eq!(numbers, expected);
+    }
+
+    #[test]
+    fn one_large_write_is_rotated_as_many_small_ones_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let text: Vec<u8> = (0..200).flat_map(|number| format!("line {number}\n").into_bytes()).collect();
+        for max_files in [1, 2, 3] {
+            let path = folder.path().join(format!("{max_files}.log"));
+            let sink = LogSink::JsonFile { path: path.clone(), max_bytes: Some(500), max_files, compress: false };
+            LogWriter::open(sink).unwrap().write(Stream::Stdout, &text);
+            let mut numbers = Vec::new();
+            for number in (0..max_files).rev() {
+                let file = if number == 0 { path.clone() } else { numbered(&path, number) };
+                let bytes = std::fs::metadata(&file).unwrap().len();
+                assert!((1..=500).contains(&bytes), "{}: {bytes}", file.display());
+                numbers.extend(lines(&file).iter().map(|l| String::from_utf8(parse_json(l).unwrap().message).unwrap()));
+            }
+            let expected: Vec<_> = (200 - numbers.len()..200).map(|n| format!("line {n}")).collect();
+            assert_eq!(numbers, expected);
+        }
+    }
+
+    #[test]
+    fn records_over_the_limit_get_a_file_each() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.log");
+        let sink = LogSink::JsonFile { path: path.clone(), max_bytes: Some(10), max_files: 3, compress: false };
+        LogWriter::open(sink).unwrap().write(Stream::Stdout, b"a\nb\nc\nd\n");
+        for (file, message) in [(numbered(&path, 2), b"b"), (numbered(&path, 1), b"c"), (path, b"d")] {
+            let kept: Vec<_> = lines(&file).iter().map(|l| parse_json(l).unwrap().message).collect();
+            assert_eq!(kept, [message]);
+        }
     }
 
     #[test]
