@@ -1,12 +1,13 @@
 //! Everything that can be refused before the first effect.
 
 use std::collections::BTreeSet;
+use std::path::{Component, Path};
 
 use crate::error::{Error, Result};
 use crate::spec::facts::HostFacts;
 use crate::spec::{
-    ContainerSpec, NamespaceMode, NetworkMode, Resources, RestartPolicy, SandboxChoice, SandboxSpec, capabilities,
-    devices, mounts,
+    ContainerSpec, LogSpec, MountSource, NamespaceMode, NetworkMode, Resources, RestartPolicy, SandboxChoice,
+    SandboxSpec, capabilities, devices, mounts,
 };
 
 /// docker's least memory limit: 6 MiB.
@@ -36,12 +37,17 @@ pub fn container(spec: &ContainerSpec, host: &HostFacts) -> Result<()> {
     capabilities::ambient(&spec.security)?;
     let mut targets = BTreeSet::new();
     for mount in &spec.mounts {
-        if !targets.insert(mounts::clean_target(&mount.target)?) {
+        let target = mounts::clean_target(&mount.target)?;
+        proc_target(&target, &mount.source)?;
+        if !targets.insert(target) {
             return Err(Error::invalid(format!("Duplicate mount point: {}", mount.target)));
         }
         if mount.recursive_readonly && !mount.readonly {
             return Err(Error::invalid(format!("mount {}: recursive read-only needs read-only", mount.target)));
         }
+    }
+    if let LogSpec::Cri { path } = &spec.log {
+        log_path(path)?;
     }
     for rule in &spec.device_cgroup_rules {
         devices::parse_rule(rule)?;
@@ -59,12 +65,46 @@ pub fn container(spec: &ContainerSpec, host: &HostFacts) -> Result<()> {
     Ok(())
 }
 
+/// Nothing but a procfs may cover the container's procfs, nor any part of it but a few files: security labels and
+/// sysctls are written there (CVE-2019-16884, CVE-2023-27561). `target` is clean; what an image's symlinks make of it
+/// the runtime checks once more.
+fn proc_target(target: &Path, source: &MountSource) -> Result<()> {
+    let refuse = |why: &str| Err(Error::invalid(format!("{target:?} cannot be mounted because it is {why}")));
+    if !target.starts_with("/proc") || sys::proc::is_mount_target(target) {
+        return Ok(());
+    }
+    if target != Path::new("/proc") {
+        return refuse("inside /proc");
+    }
+    match source {
+        MountSource::Bind { path, .. } if Path::new(path) == Path::new("/proc") => Ok(()),
+        _ => refuse("not of type proc"),
+    }
+}
+
+/// A log stays in its sandbox's log directory. Empty = no log is kept.
+fn log_path(path: &str) -> Result<()> {
+    let refuse = |why: &str| Err(Error::invalid(format!("log_path {path:?}: {why}")));
+    if path.contains('\0') {
+        return refuse("it contains a NUL byte");
+    }
+    let mut components = Path::new(path).components();
+    match components.find(|component| !matches!(component, Component::Normal(_) | Component::CurDir)) {
+        Some(Component::ParentDir) => refuse("it leads out of the sandbox's log_directory"),
+        Some(_) => refuse("must be relative to the sandbox's log_directory"),
+        None => Ok(()),
+    }
+}
+
 /// Checks a sandbox.
 ///
 /// # Errors
 /// `InvalidArgument` naming the field.
 pub fn sandbox(spec: &SandboxSpec) -> Result<()> {
     hostname(&spec.hostname)?;
+    if !spec.log_directory.is_empty() && !spec.log_directory.starts_with('/') {
+        return Err(Error::invalid(format!("log_directory {:?}: must be absolute", spec.log_directory)));
+    }
     for (key, value) in &spec.sysctls {
         sysctl(key, value, spec)?;
     }
@@ -220,6 +260,36 @@ mod tests {
         }
         for bad in ["a", "/a", "-ab", "a b", "a/b", "ä1", &"x".repeat(256)] {
             assert!(name(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn procfs_is_covered_by_procfs_only() {
+        let bind = |path: &str| MountSource::Bind { path: path.into(), create: false };
+        let says = |target: &str, source: &MountSource| {
+            proc_target(Path::new(target), source).err().map(|error| error.message().to_owned())
+        };
+        for target in ["/process", "/a/proc", "/proc/cpuinfo", "/proc/sys/kernel/ns_last_pid"] {
+            assert_eq!(says(target, &bind("/tmp")), None, "{target}");
+        }
+        assert_eq!(says("/proc", &bind("/proc/")), None);
+        let not_proc = "\"/proc\" cannot be mounted because it is not of type proc";
+        assert_eq!(says("/proc", &bind("/tmp")).as_deref(), Some(not_proc));
+        assert_eq!(says("/proc", &bind("/proc/1")).as_deref(), Some(not_proc));
+        for target in ["/proc/self/attr", "/proc/sys", "/proc/cpuinfo/x"] {
+            let expected = format!("{target:?} cannot be mounted because it is inside /proc");
+            assert_eq!(says(target, &bind("/proc")), Some(expected));
+        }
+    }
+
+    #[test]
+    fn a_log_stays_in_its_directory() {
+        for good in ["", "a.log", "c/0.log", "./c/0.log", "..a/b"] {
+            assert!(log_path(good).is_ok(), "{good}");
+        }
+        for bad in ["..", "../a", "a/../b", "a/..", "/a", "//a", "a\0"] {
+            let error = log_path(bad).unwrap_err();
+            assert!(error.message().contains("log_path"), "{bad}: {error}");
         }
     }
 

@@ -8,6 +8,19 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 /// `PROC_SUPER_MAGIC` (linux/magic.h).
 const PROC_SUPER_MAGIC: u64 = 0x9fa0;
+/// Files below `/proc` that may be mount targets (lxcfs and the like), as runc allows them.
+const MOUNT_TARGETS: [&str; 10] = [
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/loadavg",
+    "/proc/meminfo",
+    "/proc/net/dev",
+    "/proc/slabinfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/uptime",
+];
 
 /// An open procfs: a mount that nobody else sees, or a verified `/proc`.
 #[derive(Debug)]
@@ -61,6 +74,12 @@ impl ProcFs {
         }
         self.write(&Path::new("sys").join(path), value.as_bytes())
     }
+}
+
+/// Whether a container may mount something over `path`, a clean path below its `/proc`.
+#[must_use]
+pub fn is_mount_target(path: &Path) -> bool {
+    MOUNT_TARGETS.iter().any(|target| path == Path::new(target))
 }
 
 /// Whether a descriptor is on a procfs.

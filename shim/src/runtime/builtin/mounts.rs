@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use sys::cgroup::Cgroup;
@@ -18,19 +18,8 @@ use crate::runtime::{Failure, Result};
 
 const STEP: &str = "mount";
 
-/// Files below `/proc` that may be mount targets (lxcfs and the like), as runc allows them.
-const PROC_TARGETS: &[&str] = &[
-    "/proc/cpuinfo",
-    "/proc/diskstats",
-    "/proc/loadavg",
-    "/proc/meminfo",
-    "/proc/net/dev",
-    "/proc/slabinfo",
-    "/proc/stat",
-    "/proc/swaps",
-    "/proc/sys/kernel/ns_last_pid",
-    "/proc/uptime",
-];
+/// Inode of a procfs's root: `PROC_ROOT_INO` (linux/proc_fs.h).
+const PROC_ROOT_INODE: u64 = 1;
 
 /// One mount, ready for the child.
 #[derive(Debug)]
@@ -90,9 +79,10 @@ fn prepare_one(
 ) -> Result<MountStep> {
     let options = MountOptions::parse(&mount.options);
     let destination = Path::new("/").join(&mount.destination);
-    check_target(&destination, &mount.kind)?;
+    let is_bind = options.bind.is_some() || mount.kind == "bind";
+    check_target(&destination, if is_bind { "bind" } else { &mount.kind })?;
     let source = match mount.kind.as_str() {
-        _ if options.bind.is_some() || mount.kind == "bind" => bind_source(mount, &options, bundle, userns)?,
+        _ if is_bind => bind_source(mount, &options, bundle, userns)?,
         "cgroup" | "cgroup2" => cgroup_source(cgroup)?,
         "sysfs" if userns.is_some() && spec.namespace(NamespaceName::Network) != NamespaceSource::New => {
             Source::Tree(foreign_sysfs(spec, &options)?, false)
@@ -104,16 +94,56 @@ fn prepare_one(
 }
 
 /// Nothing may be mounted over procfs but a few files, so that what is written there later is written there
-/// (CVE-2019-16884, CVE-2023-27561).
+/// (CVE-2019-16884, CVE-2023-27561). Over `/proc` itself only a procfs, new or (as `bind_source` sees to) bound.
+/// [`check_place`] looks again where symlinks of the image have led to.
 fn check_target(destination: &Path, kind: &str) -> Result<()> {
-    let inside = destination.strip_prefix("/proc").is_ok_and(|rest| !rest.as_os_str().is_empty());
-    let is_proc = destination == Path::new("/proc");
-    let allowed = PROC_TARGETS.iter().any(|target| Path::new(target) == destination);
-    if (inside && !allowed) || (is_proc && !matches!(kind, "proc" | "bind" | "none")) {
-        let message = format!("mount {}: {kind:?} may not be mounted inside /proc", destination.display());
-        return Err(Failure::new(STEP, message));
+    let clean = clean(destination);
+    if !clean.starts_with("/proc") || sys::proc::is_mount_target(&clean) {
+        return Ok(());
+    }
+    if clean != Path::new("/proc") {
+        return Err(Failure::new(STEP, inside_proc(destination)));
+    }
+    if matches!(kind, "proc" | "bind") { Ok(()) } else { Err(Failure::new(STEP, not_proc(destination))) }
+}
+
+fn inside_proc(destination: &Path) -> String {
+    format!("{destination:?} cannot be mounted because it is inside /proc")
+}
+
+fn not_proc(destination: &Path) -> String {
+    format!("{destination:?} cannot be mounted because it is not of type proc")
+}
+
+/// `path` below `/` without `.` and `..`, by its letters.
+fn clean(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::from("/");
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => clean.push(name),
+            Component::ParentDir => {
+                clean.pop();
+            }
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    clean
+}
+
+/// In the child: refuses a target that is in the container's procfs after all.
+fn check_place(root: &RootFd, target: &OwnedFd, destination: &Path) -> io::Result<()> {
+    if sys::proc::is_mount_target(&clean(destination)) || !sys::proc::is_procfs(target)? {
+        return Ok(());
+    }
+    let Some(proc) = open_existing(root, Path::new("/proc"))? else { return Ok(()) };
+    if rustix::fs::fstat(target)?.st_dev == rustix::fs::fstat(&proc)?.st_dev {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, inside_proc(destination)));
     }
     Ok(())
+}
+
+fn is_procfs_root(fd: impl AsFd + Copy) -> io::Result<bool> {
+    Ok(sys::proc::is_procfs(fd)? && rustix::fs::fstat(fd)?.st_ino == PROC_ROOT_INODE)
 }
 
 fn bind_source(mount: &Mount, options: &MountOptions, bundle: &Path, userns: Option<BorrowedFd<'_>>) -> Result<Source> {
@@ -122,6 +152,9 @@ fn bind_source(mount: &Mount, options: &MountOptions, bundle: &Path, userns: Opt
     let recursive = options.bind == Some(true);
     let tree = sys::mount::clone_tree(&path, recursive).map_err(about)?;
     let is_file = !is_folder(&tree).map_err(about)?;
+    if clean(&mount.destination) == Path::new("/proc") && !is_procfs_root(&tree).map_err(about)? {
+        return Err(Failure::new(STEP, not_proc(&mount.destination)));
+    }
     if options.id_map.is_some() || !mount.uid_mappings.is_empty() {
         let own = match (mount.uid_mappings.is_empty(), userns) {
             (true, Some(userns)) => rustix::io::fcntl_dupfd_cloexec(userns, 3).map_err(|e| about(e.into()))?,
@@ -213,6 +246,7 @@ pub(super) fn attach(root: &RootFd, step: MountStep) -> Result<Option<OwnedFd>> 
     match source {
         Source::Tree(tree, is_file) => {
             let target = open_target(root, &destination, is_file).map_err(about)?;
+            check_place(root, &target, &destination).map_err(about)?;
             sys::mount::attach(&tree, &target).map_err(about)?;
             Ok(None)
         }
@@ -400,4 +434,28 @@ pub(super) fn null_device() -> Result<OwnedFd> {
     }
     sys::mount::set_propagation(&tree, false, Propagation::Private).map_err(about)?;
     Ok(tree)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_covers_procfs_but_procfs() {
+        for (good, kind) in [("/proc", "proc"), ("/proc", "bind"), ("/proc/stat", "bind"), ("/process", "tmpfs")] {
+            assert!(check_target(Path::new(good), kind).is_ok(), "{good} {kind}");
+        }
+        for (bad, kind) in [("/proc", "tmpfs"), ("/proc/sys", "bind"), ("/a/../proc/self/attr", "bind")] {
+            let failure = check_target(Path::new(bad), kind).unwrap_err();
+            assert!(format!("{failure:?}").contains("cannot be mounted because it is"), "{bad} {kind}: {failure:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_root_of_procfs_passes_for_procfs() {
+        let is_root = |path: &str| is_procfs_root(&std::fs::File::open(path).unwrap()).unwrap();
+        assert!(is_root("/proc"));
+        assert!(!is_root("/proc/sys"));
+        assert!(!is_root("/tmp"));
+    }
 }
