@@ -194,11 +194,13 @@ async fn refused_in_a_pod(kubelet: &mut Kubelet, world: &World) -> Result<(), po
     let escaping =
         v1::ContainerConfig { log_path: "../../escaped.log".into(), ..container_config("c", IMAGE, &["true"]) };
     refused(kubelet.runtime.create_container(create(escaping)).await, Code::InvalidArgument, "log_path");
+    // A missing directory is made (a hostPath volume without a type counts on it); below a file none can be.
+    let below_a_file = "/etc/passwd/below";
     let mut mounted = container_config("c", IMAGE, &["true"]);
     mounted.mounts =
-        vec![v1::Mount { host_path: "/no/such/path".into(), container_path: "/x".into(), ..Default::default() }];
+        vec![v1::Mount { host_path: below_a_file.into(), container_path: "/x".into(), ..Default::default() }];
     let started = kubelet.start_as(&pod, mounted).await.expect_err("a mount of nothing");
-    assert!(started.to_string().contains("/no/such/path"), "{started}");
+    assert!(started.to_string().contains(below_a_file), "{started}");
 
     let done = kubelet.start(&pod, "done", IMAGE, &["true"]).await?;
     kubelet.wait(&done, PATIENCE).await?;
