@@ -73,12 +73,14 @@ fn ensure_bridge_with(socket: &mut Socket, record: &NetworkRecord, mtu: Option<u
             let kind = if link.kind.is_empty() { "link" } else { link.kind.as_str() };
             return Err(Error::conflict(format!("{}: there is a {kind} of that name", what("make"))));
         }
+        route_loopback(record, name).map_err(|e| failed(what("route 127.0.0.0/8 to"), e))?;
         return Ok(link.index);
     }
     let spec = BridgeSpec { name, mac: bridge_mac(record), mtu };
     netlink::create_bridge(socket, &spec).map_err(|e| failed(what("make"), e))?;
     let link = find(socket, name)?.ok_or_else(|| Error::internal(what("find the new")))?;
     set_ipv6_of_bridge(name, record.enable_ipv6).map_err(|e| failed(what("set IPv6 of"), e))?;
+    route_loopback(record, name).map_err(|e| failed(what("route 127.0.0.0/8 to"), e))?;
     for pool in &record.ipam {
         if let (Some(ip), Some(subnet)) = (pool.gateway, pool.subnet) {
             let address = Address { link: link.index, ip, prefix: subnet.prefix_len() };
@@ -102,6 +104,16 @@ fn set_ipv6_of_bridge(bridge: &str, ipv6: bool) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Lets this host's connections to a port published on `127.0.0.0/8` out by the bridge, once they are translated. What
+/// sandboxes send to or from such addresses, which the kernel no longer stops on this interface, the rules drop.
+fn route_loopback(record: &NetworkRecord, bridge: &str) -> io::Result<()> {
+    let path = format!("/proc/sys/net/ipv4/conf/{bridge}/route_localnet");
+    if record.internal || std::fs::read(&path)?.starts_with(b"1") {
+        return Ok(());
+    }
+    std::fs::write(path, "1")
 }
 
 fn find(socket: &mut Socket, name: &str) -> Result<Option<netlink::Link>> {

@@ -36,9 +36,10 @@ pub struct NetworkConfig {
     pub ip_forward: bool,
     /// Prepared network namespaces kept ready.
     pub netns_pool_size: usize,
-    /// Where the loopback side of published ports is served from inside the daemon.
+    /// Whether the daemon itself serves what rules cannot of published ports: `::1`, and a port of one address family in
+    /// front of a sandbox that has only the other.
     pub loopback_proxy: bool,
-    /// Connections and datagram sessions that the loopback proxy holds at once, over all ports.
+    /// Connections and datagram sessions that this proxy holds at once, over all ports.
     pub proxy_sessions_max: usize,
     /// Published ports that one sandbox may ask for.
     pub ports_per_sandbox_max: usize,

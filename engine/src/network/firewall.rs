@@ -110,11 +110,11 @@ fn bridge_elements(name: &str, rules: BridgeRules) -> Vec<(&'static str, Element
     found
 }
 
-/// The elements of a published port, with their map or set. None where the proxy alone serves it: on a loopback
-/// address, or where the host's address and the sandbox's are of different families.
+/// The elements of a published port, with their map or set. None where the proxy alone serves it: on `::1`, or where the
+/// host's address and the sandbox's are of different families.
 fn port_elements(rule: PortRule<'_>) -> Vec<(&'static str, Element)> {
     let PublishedPort { container_port, protocol, host_ip, host_port } = *rule.port;
-    if host_ip.is_loopback() || host_ip.is_ipv4() != rule.target.is_ipv4() {
+    if (host_ip.is_loopback() && host_ip.is_ipv6()) || host_ip.is_ipv4() != rule.target.is_ipv4() {
         return Vec::new();
     }
     let target = Value::Addr(rule.target);
@@ -169,11 +169,14 @@ fn publish() -> Chain {
     Chain { name: "publish", hook: None, rules }
 }
 
-/// What is published on a loopback address is for this host only, whatever a neighbour on the wire puts in a packet.
+/// What is published on a loopback address is for this host only, whatever a neighbour on the wire puts in a packet. The
+/// same for the sandboxes of a bridge, where the kernel itself does not stop such packets (`route_localnet`); it goes by
+/// what is on the wire: answers to a translated connection get their loopback address back only after this.
 fn loopback() -> Chain {
     let drop =
         |family| vec![Statement::NotFromLoopback, Statement::LoopbackDestination { family, negate: false }, DROP];
-    base("loopback", HookKind::Filter, Hook::Prerouting, -300, vec![drop(Family::V4), drop(Family::V6)])
+    let pretender = vec![Statement::NotFromLoopback, Statement::LoopbackSource, DROP];
+    base("loopback", HookKind::Filter, Hook::Prerouting, -300, vec![drop(Family::V4), drop(Family::V6), pretender])
 }
 
 fn prerouting() -> Chain {
@@ -181,11 +184,15 @@ fn prerouting() -> Chain {
     base("prerouting", HookKind::Nat, Hook::Prerouting, -100, rules)
 }
 
-/// This host's own connections to its own addresses; those to a loopback address are the proxy's.
+/// This host's own connections to its own addresses; those to `::1` are the proxy's, because IPv6 routes a loopback
+/// source nowhere else.
 fn output() -> Chain {
-    let rule =
-        |family| vec![Statement::LoopbackDestination { family, negate: true }, Statement::LocalDestination, PUBLISH];
-    base("output", HookKind::Nat, Hook::Output, -100, vec![rule(Family::V4), rule(Family::V6)])
+    let no_loopback6 = Statement::LoopbackDestination { family: Family::V6, negate: true };
+    let rules = vec![
+        vec![Statement::Family(Family::V4), Statement::LocalDestination, PUBLISH],
+        vec![no_loopback6, Statement::LocalDestination, PUBLISH],
+    ];
+    base("output", HookKind::Nat, Hook::Output, -100, rules)
 }
 
 /// Between bridges and out of internal ones nothing passes; into a bridge only what a published port translated.
@@ -201,6 +208,8 @@ fn forward() -> Chain {
     base("forward", HookKind::Filter, Hook::Forward, 0, rules)
 }
 
+/// A connection of this host to `127.0.0.1` that was translated needs a source that the sandbox can answer.
+///
 /// The last rules are the hairpin: two sandboxes of one bridge that meet through a published port would else answer each
 /// other directly, past the translation; a sandbox that meets itself would not answer its own address at all. The
 /// latter goes by address, because with `br_netfilter` a frame that stays in its bridge has no incoming interface here.
@@ -218,6 +227,7 @@ fn postrouting() -> Chain {
     let rules = vec![
         out(Family::V4, "masquerade4"),
         out(Family::V6, "masquerade6"),
+        vec![Statement::LoopbackSource, in_set(TO, "bridges"), Statement::Masquerade],
         vec![in_set(FROM_TO, "within"), Statement::DestinationTranslated, Statement::Masquerade],
         back(Family::V4, SELF4, "self4"),
         back(Family::V6, SELF6, "self6"),
@@ -279,8 +289,8 @@ mod tests {
     }
 
     #[test]
-    fn a_port_on_loopback_or_of_the_other_family_has_no_rule() {
-        for (host, target) in [("127.0.0.1", "172.17.0.2"), ("::1", "fd00::2"), ("::", "172.17.0.2")] {
+    fn a_port_on_ipv6_loopback_or_of_the_other_family_has_no_rule() {
+        for (host, target) in [("::1", "fd00::2"), ("::1", "172.17.0.2"), ("::", "172.17.0.2")] {
             let port = published(host, 1, Protocol::Tcp, 2);
             assert_eq!(add_ports(&[PortRule { port: &port, target: target.parse().unwrap() }]), Vec::new(), "{host}");
         }

@@ -8,7 +8,7 @@
 //! firewall.rs  PURE: which rules; rendered as text for people and tests, encoded for the kernel by `sys::nftables`
 //! bridge.rs    links, addresses and routes of one endpoint
 //! connect.rs   a sandbox into its networks and out again; create.rs the same for networks themselves
-//! ports.rs     reservations of host ports; proxy.rs serves the loopback side of them
+//! ports.rs     reservations of host ports; proxy.rs serves what rules cannot of them
 //! netns.rs     prepared network namespaces
 //! watch.rs     puts our table back when another program removes or changes it
 //! ```

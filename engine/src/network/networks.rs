@@ -303,7 +303,7 @@ impl Networks {
                         record.ipv4.map(|net| net.addr()),
                         record.ipv6.map(|net| net.addr()),
                     ),
-                    // The rules still serve it; only the loopback side is lost.
+                    // The rules still serve it; only what the proxy serves is lost.
                     Err(error) => tracing::warn!(%error, sandbox = %record.sandbox, "cannot reserve a published port"),
                 }
             }

@@ -1,7 +1,7 @@
 //! Reservations of host ports: a bound socket each, which tells a port that is taken and keeps it from others.
 //!
-//! The socket also serves the port where no rule can: connections of this host to a loopback address, and those of the
-//! other address family (see `proxy.rs`).
+//! The socket also serves the port where no rule can: connections of this host to `::1`, and those of the other address
+//! family (see `proxy.rs`). Where a rule serves the port, it translates a connection before the socket is looked up.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -1,5 +1,6 @@
-//! The part of published ports that rules cannot serve: this host's connections to a loopback address, and a port of
-//! one address family in front of a sandbox that has only the other. One task per port, no process.
+//! The part of published ports that rules cannot serve: this host's connections to `::1`, and a port of one address
+//! family in front of a sandbox that has only the other. One task per port, no process. It also takes what reaches a
+//! port while another program has removed the rules and they are not back yet.
 
 use std::collections::HashMap;
 use std::io;
@@ -33,7 +34,7 @@ pub(super) async fn serve(socket: OwnedFd, protocol: Protocol, target: SocketAdd
         Protocol::Sctp => Ok(()),
     };
     if let Err(error) = served {
-        tracing::warn!(%error, %target, "the loopback side of a published port is not served");
+        tracing::warn!(%error, %target, "the proxy of a published port is not served");
     }
 }
 

@@ -135,6 +135,7 @@ fn a_port_published_on_loopback_is_the_hosts_alone() {
         run_in(lan, "ip", &["route", "add", "127.0.0.0/8", "via", HOST]);
         assert!(ask(lan, "127.0.0.1", 8080).is_err(), "with our rules");
         drop(networks);
+        assert!(ask(lab.host.as_fd(), "127.0.0.1", 8080).is_ok(), "the kernel serves it alone");
         run("nft", &["delete", "table", "inet", "gantry"]);
         // Without the rules it does come through: what stopped it above were they.
         let listener = std::net::TcpListener::bind("127.0.0.1:8081").unwrap();
@@ -145,6 +146,57 @@ fn a_port_published_on_loopback_is_the_hosts_alone() {
             }
         });
         assert_eq!(ask(lan, "127.0.0.1", 8081).unwrap(), "open");
+    });
+}
+
+#[test]
+fn the_kernel_alone_serves_ports_on_ipv4_loopback() {
+    isolated("traffic::the_kernel_alone_serves_ports_on_ipv4_loopback", || async {
+        let lab = Lab::new();
+        let networks = lab.open(|_| {}).await;
+        let udp = PortMapping { protocol: Protocol::Udp, ..tcp(None, 5353, 53) };
+        let web = Sandbox::start(&networks, &["bridge"], &[tcp(None, 8080, 80), udp]).await;
+        serve(web.fd(), "web", 80);
+        serve_udp(web.fd(), "dns", 53);
+        drop(networks);
+        for address in ["127.0.0.1", "127.0.0.9", HOST] {
+            assert!(ask(lab.host.as_fd(), address, 8080).is_ok_and(|a| a.starts_with("web ")), "{address}");
+        }
+        assert_eq!(ask(lab.host.as_fd(), "127.0.0.1", 8080).unwrap(), "web 172.17.0.1", "the gateway's address");
+        assert_eq!(ask_udp(lab.host.as_fd(), "127.0.0.1", 5353).unwrap(), "dns 172.17.0.1");
+        assert!(ask(lab.host.as_fd(), "::1", 8080).is_err(), "that was the proxy's");
+        let setting = |link| std::fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{link}/route_localnet")).unwrap();
+        assert_eq!(["all", "uplink", "gantry0"].map(setting), ["0\n", "0\n", "1\n"], "on our bridge only");
+    });
+}
+
+/// The bridge routes 127.0.0.0/8, so the rules alone keep sandboxes from the host's own services (CVE-2020-8558).
+#[test]
+fn a_sandbox_does_not_reach_the_hosts_loopback() {
+    isolated("traffic::a_sandbox_does_not_reach_the_hosts_loopback", || async {
+        let lab = Lab::new();
+        let networks = lab.open(|_| {}).await;
+        let sandbox = Sandbox::start(&networks, &["bridge"], &[]).await;
+        serve(lab.host.as_fd(), "private", 9000);
+        let heard = std::net::UdpSocket::bind("0.0.0.0:9001").unwrap();
+        heard.set_read_timeout(Some(std::time::Duration::from_millis(400))).unwrap();
+        let fd = sandbox.fd();
+        run_in(fd, "sysctl", &["-qw", "net.ipv4.conf.all.route_localnet=1"]);
+        run_in(fd, "ip", &["addr", "del", "127.0.0.1/8", "dev", "lo"]);
+        run_in(fd, "ip", &["route", "add", "127.0.0.0/8", "via", "172.17.0.1"]);
+        run_in(fd, "ip", &["addr", "add", "127.0.0.2/32", "dev", "eth0"]);
+        let pretend = || {
+            let socket = sys::netlink::netns::within(fd, || std::net::UdpSocket::bind("127.0.0.2:4444")).unwrap();
+            socket.send_to(b"?", "172.17.0.1:9001").unwrap();
+            heard.recv(&mut [0; 8])
+        };
+        assert!(ask(fd, "127.0.0.1", 9000).is_err(), "with our rules");
+        assert!(pretend().is_err(), "a loopback source");
+        drop(networks);
+        run("nft", &["delete", "table", "inet", "gantry"]);
+        // Without the rules both do come through: what stopped them above were they.
+        assert_eq!(ask(fd, "127.0.0.1", 9000).unwrap(), "private 172.17.0.2");
+        assert!(pretend().is_ok(), "a loopback source without our rules");
     });
 }
 

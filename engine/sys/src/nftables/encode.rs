@@ -224,6 +224,11 @@ fn encode_statement(list: &mut Message, statement: Statement) {
                 }
             }
         }
+        Statement::LoopbackSource => {
+            encode_statement(list, Statement::Family(Family::V4));
+            load_payload(list, NETWORK_HEADER, 12, 1, 0);
+            compare(list, &[127], false);
+        }
         Statement::LocalDestination => {
             expression(list, "fib", |m| {
                 m.u32_be(1, register(0)).u32_be(2, FIB_ADDRTYPE).u32_be(3, FIB_DADDR);

@@ -155,6 +155,8 @@ pub enum Statement {
         /// The opposite.
         negate: bool,
     },
+    /// Its source is in `127.0.0.0/8`.
+    LoopbackSource,
     /// Its destination is an address of this host.
     LocalDestination,
     /// Its connection is known.

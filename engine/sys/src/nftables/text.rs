@@ -153,6 +153,7 @@ impl fmt::Display for Statement {
                 write!(f, "ip daddr {}127.0.0.0/8", not(*negate))
             }
             Self::LoopbackDestination { family: Family::V6, negate } => write!(f, "ip6 daddr {}::1", not(*negate)),
+            Self::LoopbackSource => f.write_str("ip saddr 127.0.0.0/8"),
             Self::LocalDestination => f.write_str("fib daddr type local"),
             Self::EstablishedOrRelated => f.write_str("ct state established,related"),
             Self::DestinationTranslated => f.write_str("ct status dnat"),
