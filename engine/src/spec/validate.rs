@@ -46,6 +46,9 @@ pub fn container(spec: &ContainerSpec, host: &HostFacts) -> Result<()> {
             return Err(Error::invalid(format!("mount {}: recursive read-only needs read-only", mount.target)));
         }
     }
+    if let Some(device) = spec.cdi_devices.first() {
+        return Err(Error::not_implemented(format!("device {device}: CDI devices are not built into this version")));
+    }
     if let LogSpec::Cri { path } = &spec.log {
         log_path(path)?;
     }
