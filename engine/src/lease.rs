@@ -3,7 +3,7 @@
 //! A pull holds its blobs and layers by a lease from the moment it knows them: a sweep passes them over. A lease that is
 //! let go expires after a while, not at once, so that a pull that failed half-way finds its layers again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ pub struct Leases {
 struct Inner {
     store: Store,
     rows: Mutex<HashMap<String, LeaseRow>>,
+    /// Leases of work that was interrupted: nobody releases them, they wait for the next attempt.
+    interrupted: Mutex<HashSet<String>>,
 }
 
 /// One lease. Dropped without [`Lease::release`] it holds on until it expires by itself.
@@ -48,7 +50,8 @@ impl Leases {
         }
         let stored: Vec<LeaseRow> = rows.values().cloned().collect();
         store.write(Durability::Crash, move |tx| stored.iter().try_for_each(|row| lease::put(tx, row))).await?;
-        Ok(Self { inner: Arc::new(Inner { store, rows: Mutex::new(rows) }) })
+        let interrupted = Mutex::new(rows.keys().cloned().collect());
+        Ok(Self { inner: Arc::new(Inner { store, rows: Mutex::new(rows), interrupted }) })
     }
 
     /// A new lease that holds `blobs` and `layers`.
@@ -97,7 +100,20 @@ impl Leases {
         let key = id.to_owned();
         self.inner.store.write(Durability::Crash, move |tx| lease::remove(tx, &key)).await?;
         self.inner.rows.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        self.inner.interrupted.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
         Ok(())
+    }
+
+    /// Interrupted leases that hold nothing but what `id` holds.
+    fn superseded_by(&self, id: &str) -> Vec<String> {
+        let rows = self.inner.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(done) = rows.get(id) else { return Vec::new() };
+        let interrupted = self.inner.interrupted.lock().unwrap_or_else(PoisonError::into_inner);
+        let within = |row: &LeaseRow| {
+            row.record.blobs.iter().all(|blob| done.record.blobs.contains(blob))
+                && row.record.layers.iter().all(|layer| done.record.layers.contains(layer))
+        };
+        rows.values().filter(|row| interrupted.contains(&row.id) && within(row)).map(|row| row.id.clone()).collect()
     }
 }
 
@@ -108,6 +124,17 @@ impl Lease {
     /// `Internal` when the database cannot be written.
     pub async fn release(self) -> Result<()> {
         self.leases.remove(&self.id).await
+    }
+
+    /// The work is recorded: the lease ends, and so do those of earlier attempts at it that were interrupted.
+    ///
+    /// # Errors
+    /// `Internal` when the database cannot be written.
+    pub async fn finish(self) -> Result<()> {
+        for earlier in self.leases.superseded_by(&self.id) {
+            self.leases.remove(&earlier).await?;
+        }
+        self.release().await
     }
 
     /// The work was interrupted: what there is of it is held for `keep`.
@@ -121,6 +148,7 @@ impl Lease {
         };
         let Some(mut row) = row else { return Ok(()) };
         row.expires = deadline(keep);
+        self.leases.inner.interrupted.lock().unwrap_or_else(PoisonError::into_inner).insert(self.id.clone());
         self.leases.put(row).await
     }
 }

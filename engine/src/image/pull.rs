@@ -103,7 +103,7 @@ impl Images {
         };
         match recorded {
             Ok((view, newer)) => {
-                lease.release().await?;
+                lease.finish().await?;
                 tell(&progress, PullProgress::Digest(view.1)).await;
                 tell(&progress, PullProgress::Finished { reference: request.reference.familiar(), newer }).await;
                 Ok(view.0)
@@ -116,6 +116,10 @@ impl Images {
             Err(error) => {
                 lease.release().await?;
                 self.left_flights_end(&wanted).await;
+                let busy = self.flights().busy();
+                for layer in wanted.iter().filter(|layer| !busy.contains(&layer.digest)) {
+                    self.content().abandon(layer.digest).await?;
+                }
                 self.sweep().await?;
                 Err(error)
             }
