@@ -31,6 +31,8 @@ use crate::sandbox_service::Sandbox;
 
 /// The last events are given this long before the process ends.
 const FLUSH_MAX: Duration = Duration::from_secs(5);
+/// Time for the last answer to leave.
+const ANSWER_TIME: Duration = Duration::from_millis(1);
 
 /// Everything the shim holds.
 #[derive(Debug)]
@@ -90,9 +92,10 @@ pub(crate) async fn run(start: Start) -> io::Result<()> {
         tokio::task::spawn_local(end_with_creator(Rc::clone(&shim)));
     }
     shim.stop.notified().await;
-    // The answer to the call that ended us is still to be sent.
-    tokio::time::sleep(Duration::from_millis(20)).await;
-    // The bundle is left to its maker, who removes it once it has the answer: by now the sockets at these paths may be
+    // The answer to the call that ended us is still to be sent: all that is ready runs before a timer does. A caller
+    // waits for our end, so not longer than needed.
+    tokio::time::sleep(ANSWER_TIME).await;
+    // The bundle is left to its maker, who removes it once we have ended: the sockets at these paths may by then be
     // those of a shim that was started after us for the same sandbox.
     shim.events.flush(FLUSH_MAX).await;
     Ok(())

@@ -17,11 +17,15 @@ use crate::container::{RemoveOptions, WaitOutcome};
 use crate::engine::Core;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{NewEvent, ObjectKind};
+use crate::failpoint::failpoint;
 use crate::id::{ContainerId, Owner};
 use crate::metadata::Durability;
 use crate::metadata::tables::container as table;
 use crate::sandbox::handle::SandboxCell;
 use crate::task::{ProcessExit, Shim};
+
+/// After this long a change that could not be stored is tried again.
+const STORE_PAUSE: Duration = Duration::from_secs(5);
 
 /// See the module.
 #[derive(Debug)]
@@ -41,6 +45,8 @@ pub(crate) struct ContainerDriver {
     pub(crate) health: Option<HealthRunner>,
     /// Counts starts, so that what belongs to an older run is told apart.
     pub(crate) run: u64,
+    /// When a change that could not be stored is tried again.
+    store_at: Option<Instant>,
     mailbox: mpsc::Receiver<Command>,
 }
 
@@ -98,6 +104,7 @@ pub(crate) fn spawn(core: &Arc<Core>, beginning: Beginning) -> Arc<ContainerCell
         backoff: None,
         health: None,
         run: 0,
+        store_at: None,
         mailbox,
     };
     tokio::spawn(driver.run().instrument(span));
@@ -110,6 +117,7 @@ enum Wake {
     KillDue,
     GiveUpDue,
     RestartDue,
+    StoreDue,
     Closing,
 }
 
@@ -134,6 +142,11 @@ impl ContainerDriver {
                     self.restart_due().await;
                     false
                 }
+                Wake::StoreDue => {
+                    self.store_observed().await;
+                    self.publish();
+                    false
+                }
                 Wake::Command(None) | Wake::Closing => return,
             };
             if gone {
@@ -144,7 +157,8 @@ impl ContainerDriver {
 
     async fn next(&mut self) -> Wake {
         let closing = self.core.closing.clone();
-        let (kill_at, give_up_at, restart_at) = (self.stopping.kill_at, self.stopping.give_up_at, self.restart_at);
+        let (kill_at, give_up_at) = (self.stopping.kill_at, self.stopping.give_up_at);
+        let (restart_at, store_at) = (self.restart_at, self.store_at);
         tokio::select! {
             exit = ended(&mut self.exit) => {
                 self.exit = None;
@@ -154,6 +168,7 @@ impl ContainerDriver {
             () = due(kill_at) => Wake::KillDue,
             () = due(give_up_at) => Wake::GiveUpDue,
             () = due(restart_at) => Wake::RestartDue,
+            () = due(store_at) => Wake::StoreDue,
             () = closing.cancelled() => Wake::Closing,
         }
     }
@@ -223,16 +238,26 @@ impl ContainerDriver {
     }
 
     /// Stores the record.
-    pub(crate) async fn store(&self, durability: Durability) -> Result<()> {
+    pub(crate) async fn store(&mut self, durability: Durability) -> Result<()> {
+        failpoint("container.store")?;
         let record = self.record.clone();
-        self.core.store.write(durability, move |tx| table::put(tx, &record)).await
+        self.core.store.write(durability, move |tx| table::put(tx, &record)).await?;
+        self.store_at = None;
+        if self.live.unstored.take().is_some() {
+            tracing::info!(state = ?self.record.state, "what could not be stored is stored now");
+        }
+        Ok(())
     }
 
-    /// Stores a change that must not stop what has happened already: a full disk is logged, and memory is right.
-    pub(crate) async fn store_observed(&self) {
-        if let Err(error) = self.store(Durability::Crash).await {
+    /// Stores a change that has happened already, whatever the disk says: memory is right and is published. What cannot
+    /// be stored is said once, shown in the view, and tried again later.
+    pub(crate) async fn store_observed(&mut self) {
+        let Err(error) = self.store(Durability::Crash).await else { return };
+        self.store_at = Some(Instant::now() + STORE_PAUSE);
+        if self.live.unstored.is_none() {
             tracing::error!(%error, state = ?self.record.state, "a change of a container could not be stored");
         }
+        self.live.unstored = Some(format!("the state could not be stored: {error}"));
     }
 
     pub(crate) fn publish(&mut self) {

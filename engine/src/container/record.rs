@@ -55,6 +55,8 @@ pub(crate) struct Live {
     pub(crate) ports: Vec<PublishedPort>,
     pub(crate) exec_ids: Vec<ExecId>,
     pub(crate) seq: u64,
+    /// Why the newest change is not stored.
+    pub(crate) unstored: Option<String>,
 }
 
 impl ContainerRecord {
@@ -71,7 +73,7 @@ impl ContainerRecord {
             pid: self.pid,
             exit_code: self.exit_code,
             oom_killed: self.oom_killed,
-            error: self.error.clone(),
+            error: self.shown_error(live),
             created_ns: self.created_ns,
             started_ns: self.started_ns,
             finished_ns: self.finished_ns,
@@ -86,6 +88,13 @@ impl ContainerRecord {
             exec_ids: live.exec_ids.clone(),
             cgroup_path: self.cgroup_path.clone(),
             seq: live.seq,
+        }
+    }
+    fn shown_error(&self, live: &Live) -> String {
+        match &live.unstored {
+            None => self.error.clone(),
+            Some(why) if self.error.is_empty() => why.clone(),
+            Some(why) => format!("{}; {why}", self.error),
         }
     }
     /// Whether its sandbox was made with it and goes with it.

@@ -70,7 +70,8 @@ impl ContainerDriver {
     async fn remove_now(&mut self, volumes: bool) -> Result<()> {
         self.record.state = self.ask_rules(Input::Remove { force: true })?;
         self.restart_at = None;
-        self.store(Durability::Crash).await?;
+        // A full disk is a reason to remove: the record is deleted when there is room again.
+        self.store_observed().await;
         self.publish();
         match self.remove_parts(volumes).await {
             Ok(()) => {
@@ -98,10 +99,8 @@ impl ContainerDriver {
     async fn remove_parts(&mut self, volumes: bool) -> Result<()> {
         failpoint("remove.begin")?;
         if self.record.owns_sandbox() {
-            match self.sandbox.ask(SandboxCommand::Remove).await {
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
+            // Its record goes after the writable layer, which may be what fills the disk.
+            self.ask_sandbox(SandboxCommand::Down).await?;
         } else if self.sandbox.mailbox.send(SandboxCommand::Leave(self.record.id.clone())).await.is_err() {
             tracing::debug!("the sandbox is gone before its container");
         }
@@ -116,10 +115,21 @@ impl ContainerDriver {
             _ => {}
         }
         failpoint("remove.files")?;
+        if self.record.owns_sandbox() {
+            self.ask_sandbox(SandboxCommand::Remove).await?;
+        }
         // What goes by itself, or would be swept at the next start, need not survive a power cut as removed.
         let durability = if self.record.spec.auto_remove { Durability::Crash } else { Durability::Power };
         let id = self.record.id.clone();
         self.core.store.write(durability, move |tx| table::delete(tx, id.as_str())).await
+    }
+
+    /// Asks the own sandbox, which may be gone already.
+    async fn ask_sandbox(&self, command: impl FnOnce(Reply) -> SandboxCommand) -> Result<()> {
+        match self.sandbox.ask(command).await {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Anonymous volumes go with the container if wanted; one that another container uses stays, as with docker.

@@ -42,10 +42,14 @@ impl ContainerDriver {
         self.record.state = self.ask_rules(input)?;
         self.restart_at = None;
         self.record.error.clear();
-        self.store(Durability::Crash).await?;
-        self.publish();
         let mut rollback = Rollback::default();
-        match self.bring_up(&mut rollback).await {
+        let begun = self.store(Durability::Crash).await;
+        self.publish();
+        let brought = match begun {
+            Ok(()) => self.bring_up(&mut rollback).await,
+            Err(error) => Err(error),
+        };
+        match brought {
             Ok((up, pid)) => {
                 rollback.keep();
                 self.started(&up, pid).await;

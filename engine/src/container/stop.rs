@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use crate::container::STOP_GRACE_DEFAULT;
 use crate::container::driver::ContainerDriver;
 use crate::container::handle::Reply;
+use crate::container::record::Live;
 use crate::container::restart_policy::{self, Ended};
 use crate::container::signal;
 use crate::container::state::{ContainerState, Input};
@@ -174,13 +175,13 @@ impl ContainerDriver {
         self.record.error = exit.error.clone();
         self.record.finished_ns = exit.at_ns;
         self.health = None;
-        // The exit code is stored before anything that could lose it is taken down.
+        // The exit code is stored before anything that could lose it is taken down; with a full disk it is in memory.
         self.store_observed().await;
         if let Err(error) = failpoint("exit.stored") {
             tracing::warn!(%error, "failpoint");
         }
         self.take_process_down().await;
-        self.live = Default::default();
+        self.live = Live { unstored: self.live.unstored.take(), ..Live::default() };
         self.publish();
         self.exit_events(&exit, ran_ns, asked_to_end).await;
         self.cell.wake_exited(&self.outcome(), self.record.state.is_at_rest());

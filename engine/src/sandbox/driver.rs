@@ -109,6 +109,16 @@ impl SandboxDriver {
         Ok(())
     }
 
+    /// As `commit`, of a change that has happened already and must go on whatever the disk says. An older record that is
+    /// found at the next start shows a sandbox that is up without a shim, which is then taken down.
+    pub(crate) async fn commit_observed(&self) {
+        let record = self.record.clone();
+        if let Err(error) = self.core.store.write(Durability::Crash, move |tx| table::put(tx, &record)).await {
+            tracing::error!(%error, phase = ?self.record.phase, "a change of a sandbox could not be stored");
+        }
+        self.publish();
+    }
+
     pub(crate) fn publish(&self) {
         self.cell.view.send_replace(Arc::new(self.record.view(&self.live)));
     }

@@ -33,7 +33,7 @@ impl SandboxDriver {
         if let Err(error) = self.remove_parts().await {
             self.admit(Input::RemoveFailed)?;
             self.record.error = error.to_string();
-            self.commit(Durability::Crash).await?;
+            self.commit_observed().await;
             return Err(error);
         }
         self.core.sandboxes.remove(&self.record.id);

@@ -103,7 +103,7 @@ impl SandboxDriver {
                     self.record.error = format!("{error}; not taken back: {}", failed.join("; "));
                     self.admit(Input::Stop)?;
                 }
-                self.commit(Durability::Crash).await?;
+                self.commit_observed().await;
                 Err(error)
             }
         }

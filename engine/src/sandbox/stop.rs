@@ -5,7 +5,6 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::metadata::Durability;
 use crate::sandbox::SandboxPhase;
 use crate::sandbox::driver::SandboxDriver;
 use crate::sandbox::handle::{Command, SandboxHandle};
@@ -37,7 +36,8 @@ impl SandboxDriver {
         match self.admit(Input::Stop) {
             Ok(()) => {
                 // Containers that are about to start must ask the driver again.
-                self.commit(Durability::Crash).await
+                self.commit_observed().await;
+                Ok(())
             }
             Err(error) if error.kind() == ErrorKind::NotModified => Ok(()),
             Err(error) => Err(error),
@@ -80,13 +80,13 @@ impl SandboxDriver {
         }
         if let Err(error) = network.and(shim) {
             self.record.error = error.to_string();
-            self.commit(Durability::Crash).await?;
+            self.commit_observed().await;
             return Err(error.context(format!("take sandbox {} down", self.record.id)));
         }
         self.set_up(None);
         self.admit(Input::IsDown)?;
         debug_assert_eq!(self.record.phase, SandboxPhase::NotReady, "a sandbox that was taken down is not ready");
-        self.commit(Durability::Crash).await?;
+        self.commit_observed().await;
         if !self.record.implicit {
             self.event("stop").await;
         }

@@ -18,13 +18,14 @@ use shim_api::ttrpc::{self, Code};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ContainerId, SandboxId};
 use crate::task::attach::{AttachEnds, relay};
+use crate::task::shim_process::ShimProcess;
 use crate::task::{AttachWish, NewTask, ProcessExit, ProcessRef, Shim};
 
 /// A connected shim.
 #[derive(Debug)]
 pub(crate) struct ConnectedShim {
     pub(crate) sandbox: SandboxId,
-    pub(crate) pid: u32,
+    pub(crate) process: ShimProcess,
     pub(crate) netns: Option<u32>,
     pub(crate) bundle: ShimBundle,
     pub(crate) task: TaskClient,
@@ -82,10 +83,10 @@ fn make_private_dir(path: &Path) -> std::io::Result<()> {
 #[async_trait]
 impl Shim for ConnectedShim {
     fn pid(&self) -> u32 {
-        self.pid
+        self.process.pid()
     }
     fn netns_path(&self) -> String {
-        self.netns.map(|fd| format!("/proc/{}/fd/{fd}", self.pid)).unwrap_or_default()
+        self.netns.map(|fd| format!("/proc/{}/fd/{fd}", self.process.pid())).unwrap_or_default()
     }
     async fn hold(&self, wanted: SandboxOptions) -> Result<SandboxNamespaces> {
         let packed = told("create sandbox", options::to_any(SANDBOX_OPTIONS_URL, &wanted))?;
@@ -238,6 +239,8 @@ impl Shim for ConnectedShim {
             Err(error) if error.code == Code::Unavailable => {}
             Err(error) => return Err(from_shim("shut the shim down", &error)),
         }
+        // The next shim of this sandbox takes the same bundle: it is free when this one has ended, not when it answered.
+        self.process.end().await;
         crate::task::shim_launch::remove_bundle(self.bundle.folder()).await
     }
     async fn closed(&self) {

@@ -8,6 +8,7 @@ mod connected_shim;
 mod exits;
 mod runtime;
 mod shim_launch;
+mod shim_process;
 
 pub use attach::AttachEnds;
 pub(crate) use attach::attached_pair;

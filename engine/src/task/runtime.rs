@@ -140,7 +140,7 @@ pub trait Shim: Send + Sync + Debug {
     async fn attach(&self, process: &ProcessRef, wish: AttachWish, ends: AttachEnds) -> Result<()>;
     /// What a process does: `None` when the shim does not know it, else whether it has ended.
     async fn has_ended(&self, process: &ProcessRef) -> Result<Option<bool>>;
-    /// Ends the shim and removes its bundle; with `pod`, what [`Shim::hold`] made and what still runs in it ends first.
+    /// Ends the shim, waits for its end and removes its bundle; with `pod`, what [`Shim::hold`] made and what still runs in it ends first.
     /// Otherwise its containers have been deleted before. Idempotent.
     async fn shutdown(&self, pod: bool) -> Result<()>;
     /// Returns when the shim is gone.

@@ -3,7 +3,8 @@
 //! The engine makes the bundle and the listening socket itself and hands it over as descriptor 3 (the network namespace
 //! as 4): a call can be sent before the shim has even begun, and a shim that dies closes the connection.
 
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,24 +15,23 @@ use shim_api::bundle::ShimBundle;
 use shim_api::proto::task::v3;
 use shim_api::sandbox::SandboxClient;
 use shim_api::task::{TaskClient, TaskVersion};
-use shim_api::ttrpc::Client;
+use shim_api::ttrpc::{Client, Code};
 use shim_api::unix_path;
-use sys::pidfd::PidFd;
 use sys::spawn::Program;
 
 use crate::config::{CgroupDriver, EngineConfig, RuntimeConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::SandboxId;
-use crate::readiness::readable;
 use crate::task::connected_shim::{ConnectedShim, from_shim};
+use crate::task::shim_process::ShimProcess;
 use crate::task::{ProcessExit, ProcessRef, Shim, ShimLaunch, TaskRuntime};
 
 /// Number under which a shim gets its listening socket.
 const FD_LISTENER: i32 = 3;
 /// Number under which a shim gets its network namespace.
 const FD_NETNS: u32 = 4;
-/// How long a shim that is swept may take to end when asked.
-const SWEEP_WAIT: Duration = Duration::from_secs(2);
+/// How long a shim that is swept may take to answer.
+const ANSWER_WAIT: Duration = Duration::from_secs(2);
 /// Tries to remove a bundle that a shim still writes into.
 const REMOVE_TRIES_MAX: u32 = 20;
 /// Bytes of a shim's log that are shown when it fails.
@@ -100,7 +100,7 @@ impl ShimRuntime {
         })
     }
 
-    async fn connect(&self, sandbox: &SandboxId, pid: u32, netns: Option<u32>) -> Result<ConnectedShim> {
+    async fn connect(&self, sandbox: &SandboxId, process: ShimProcess, netns: Option<u32>) -> Result<ConnectedShim> {
         let bundle = self.bundle(sandbox);
         let client = Client::connect(&bundle.socket()).await.map_err(|e| {
             let last_words = tail(&bundle.log());
@@ -109,7 +109,7 @@ impl ShimRuntime {
         })?;
         Ok(ConnectedShim {
             sandbox: sandbox.clone(),
-            pid,
+            process,
             netns,
             bundle,
             task: TaskClient::new(client.clone(), TaskVersion::V3, self.call_max),
@@ -138,17 +138,32 @@ impl TaskRuntime for ShimRuntime {
         let netns = launch.netns.is_some().then_some(FD_NETNS);
         let sandbox = launch.sandbox.clone();
         let pid = self.spawn(launch)?;
-        reap_later(pid);
-        let pid = u32::try_from(pid).map_err(|_| Error::internal("a negative process id"))?;
-        Ok(Arc::new(self.connect(&sandbox, pid, netns).await?))
+        // Not reaped yet, so the number is still this child's.
+        let process = ShimProcess::open(pid).map_err(|e| Error::internal("open the shim's process").with_source(e))?;
+        reap_later(&process);
+        match self.connect(&sandbox, process.clone(), netns).await {
+            Ok(shim) => Ok(Arc::new(shim)),
+            Err(error) => {
+                // Without a connection it cannot be asked.
+                process.kill().await;
+                Err(error)
+            }
+        }
     }
 
     async fn reconnect(&self, sandbox: &SandboxId, pid: u32) -> Result<Option<Arc<dyn Shim>>> {
         if !self.bundle(sandbox).socket().exists() {
             return Ok(None);
         }
+        let bundle = self.bundle(sandbox);
+        // The number may be somebody else's by now, or never have been stored.
+        let recorded = i32::try_from(pid).ok().and_then(|pid| shim_process(pid, sandbox, &bundle));
+        let Some(process) = recorded.or_else(|| shim_processes(sandbox, &bundle).into_iter().next()) else {
+            return Ok(None);
+        };
+        let pid = process.pid();
         let netns = std::fs::symlink_metadata(format!("/proc/{pid}/fd/{FD_NETNS}")).is_ok().then_some(FD_NETNS);
-        match self.connect(sandbox, pid, netns).await {
+        match self.connect(sandbox, process, netns).await {
             Ok(shim) => Ok(Some(Arc::new(shim))),
             Err(error) if error.kind() == ErrorKind::Unavailable => Ok(None),
             Err(error) => Err(error),
@@ -180,17 +195,17 @@ impl TaskRuntime for ShimRuntime {
         if !bundle.folder().exists() {
             return Ok(());
         }
-        if let Ok(client) = Client::connect(&bundle.socket()).await {
-            let task = TaskClient::new(client, TaskVersion::V3, SWEEP_WAIT);
-            let request = v3::ShutdownRequest { id: sandbox.to_string(), now: true };
-            if let Err(error) = task.shutdown(&request).await {
-                tracing::debug!(%sandbox, %error, "a shim that is swept does not answer");
+        let processes = {
+            let (id, bundle) = (sandbox.clone(), bundle.clone());
+            let found = tokio::task::spawn_blocking(move || shim_processes(&id, &bundle)).await;
+            found.map_err(|e| Error::internal("find the shims of a sandbox").with_source(e))?
+        };
+        if !processes.is_empty() {
+            let asked = ask_to_end(sandbox, &bundle).await;
+            for process in processes {
+                if asked { process.end().await } else { process.kill().await }
             }
         }
-        let id = sandbox.clone();
-        tokio::task::spawn_blocking(move || end_by_command_line(id.as_str()))
-            .await
-            .map_err(|e| Error::internal("end a shim").with_source(e))?;
         self.kill_orphans(&bundle);
         remove_bundle(bundle.folder()).await
     }
@@ -213,39 +228,48 @@ pub(crate) async fn remove_bundle(folder: &Path) -> Result<()> {
     }
 }
 
+/// Asks whatever shim listens in `bundle` to end; whether it took that.
+async fn ask_to_end(sandbox: &SandboxId, bundle: &ShimBundle) -> bool {
+    let Ok(client) = Client::connect(&bundle.socket()).await else { return false };
+    let task = TaskClient::new(client, TaskVersion::V3, ANSWER_WAIT);
+    match task.shutdown(&v3::ShutdownRequest { id: sandbox.to_string(), now: true }).await {
+        // It may end before its answer is out.
+        Err(error) if error.code != Code::Unavailable => {
+            tracing::debug!(%sandbox, %error, "a shim that is swept does not answer");
+            false
+        }
+        _ => true,
+    }
+}
+
 /// Collects a shim's exit status when it ends, so that it leaves no zombie.
-fn reap_later(pid: i32) {
-    let Ok(pidfd) = PidFd::open(pid) else { return };
+fn reap_later(process: &ShimProcess) {
+    let process = process.clone();
     tokio::spawn(async move {
-        let ended = match pidfd.as_fd().try_clone_to_owned().and_then(readable) {
-            Ok(fd) => fd.readable().await.map(|_| ()),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = ended.and_then(|()| pidfd.reap().map(|_| ())) {
-            tracing::debug!(pid, %error, "a shim could not be reaped");
+        if let Err(error) = process.ended().await.and_then(|()| process.reap()) {
+            tracing::debug!(pid = process.pid(), %error, "a shim could not be reaped");
         }
     });
 }
 
-/// Ends shims of ours that serve `sandbox`, told by their command line. Blocking.
-fn end_by_command_line(sandbox: &str) {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return };
-    for entry in entries.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
-        // The descriptor first: what it holds cannot become another process while its command line is read.
-        let Ok(pidfd) = PidFd::open(pid) else { continue };
-        let Ok(line) = std::fs::read(entry.path().join("cmdline")) else { continue };
-        let words: Vec<&[u8]> = line.split(|b| *b == 0).collect();
-        let ours = words.iter().any(|w| *w == b"serve")
-            && words.windows(2).any(|w| w[0] == b"--id" && w[1] == sandbox.as_bytes());
-        if !ours {
-            continue;
-        }
-        if !pidfd.wait_end(Duration::from_millis(200)).unwrap_or(false) {
-            let ended = pidfd.send_signal(9).and_then(|()| pidfd.wait_end(SWEEP_WAIT));
-            tracing::warn!(pid, sandbox, ?ended, "a shim that did not end was killed");
-        }
-    }
+/// The shims that serve `sandbox` from this bundle, told by their command line: one, unless an engine was cut off.
+fn shim_processes(sandbox: &SandboxId, bundle: &ShimBundle) -> Vec<ShimProcess> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter_map(|pid| shim_process(pid, sandbox, bundle)).collect()
+}
+
+/// The process of this number, if it is a shim that serves `sandbox` from this bundle.
+fn shim_process(pid: i32, sandbox: &SandboxId, bundle: &ShimBundle) -> Option<ShimProcess> {
+    // The descriptor first: what it holds cannot become another process while its command line is read.
+    let process = ShimProcess::open(pid).ok()?;
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let words: Vec<&[u8]> = line.split(|b| *b == 0).collect();
+    let option = |name: &[u8], value: &[u8]| words.windows(2).any(|w| w[0] == name && w[1] == value);
+    let ours = words.contains(&b"serve".as_slice())
+        && option(b"--id", sandbox.as_str().as_bytes())
+        && option(b"--bundle", bundle.folder().as_os_str().as_bytes());
+    ours.then_some(process)
 }
 
 fn cgroup_of(config: &Path) -> Option<String> {

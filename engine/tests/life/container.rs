@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use engine::ErrorKind;
 use engine::container::{AttachOptions, LogOptions, Phase, RemoveOptions, WaitCondition};
+use engine::failpoint::{Action, arm};
 use engine::id::Owner;
 use engine::spec::{
     ExecSpec, HealthSpec, MountSource, MountSpec, NetworkMode, Resources, RestartPolicy, SandboxChoice,
@@ -367,6 +368,43 @@ fn a_bridge_a_port_a_volume_and_limits() {
         until(&container, Phase::Running).await;
         container.remove(Owner::Docker, forced()).await.unwrap();
         engine.volumes().remove("data", false).await.unwrap();
+        engine.close().await;
+    });
+}
+
+#[test]
+fn an_exit_that_cannot_be_stored_is_told_and_stored_later() {
+    isolated("container::an_exit_that_cannot_be_stored_is_told_and_stored_later", |lab| async move {
+        let engine = lab.open().await;
+        let container = run(&engine, sh("unlucky", "exec sleep 60")).await;
+        arm("container.store", Action::Error);
+        container.kill("KILL").await.unwrap();
+        assert_eq!(end_of(&container).await.exit_code, 137);
+        let view = container.view();
+        assert_eq!((view.phase, view.exit_code), (Phase::Exited, 137));
+        assert!(view.error.contains("could not be stored"), "{}", view.error);
+        let mut views = container.watch();
+        let stored = views.wait_for(|view| view.error.is_empty());
+        tokio::time::timeout(Duration::from_secs(20), stored).await.expect("stored later").unwrap();
+        engine.close().await;
+        drop((engine, container));
+        let engine = lab.reopen().await;
+        let container = engine.container("unlucky").unwrap();
+        assert_eq!((container.view().phase, container.view().exit_code), (Phase::Exited, 137));
+        container.remove(Owner::Docker, forced()).await.unwrap();
+        engine.close().await;
+    });
+}
+
+#[test]
+fn a_container_is_removed_though_its_removal_cannot_be_noted_first() {
+    isolated("container::a_container_is_removed_though_its_removal_cannot_be_noted_first", |lab| async move {
+        let engine = lab.open().await;
+        let container = run(&engine, sh("full", "exit 0")).await;
+        end_of(&container).await;
+        arm("container.store", Action::Error);
+        container.remove(Owner::Docker, forced()).await.unwrap();
+        assert!(engine.containers().is_empty());
         engine.close().await;
     });
 }
