@@ -188,6 +188,22 @@ impl Overlay {
         self.inner.root.join("active").join(key.as_str())
     }
 
+    /// Removes the row of a snapshot.
+    async fn forget(&self, key: &SnapshotKey) -> Result<()> {
+        let name = key.as_str().to_owned();
+        self.inner.store.write(Durability::Crash, move |tx| snapshot::remove(tx, &name)).await
+    }
+
+    /// Removes the files of a writable layer; none are fine.
+    async fn remove_active(&self, key: &SnapshotKey) -> Result<()> {
+        let gone = self.inner.root.join("staging").join(random_name());
+        match std::fs::rename(self.active_dir(key), &gone) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(Error::from(error).context(format!("remove snapshot {key}"))),
+            Ok(()) => blocking("remove a writable layer", move || remove_tree(&gone)).await,
+        }
+    }
+
     fn snapshot(&self, key: &SnapshotKey) -> Result<Arc<SnapshotView>> {
         let snapshots = self.inner.snapshots.read().unwrap_or_else(PoisonError::into_inner);
         snapshots.get(key).cloned().ok_or_else(|| Error::not_found(format!("no such snapshot: {key}")))
@@ -298,15 +314,16 @@ impl Snapshotter for Overlay {
     }
 
     async fn remove(&self, key: &SnapshotKey) -> Result<()> {
-        let name = key.as_str().to_owned();
-        self.inner.store.write(Durability::Crash, move |tx| snapshot::remove(tx, &name)).await?;
-        self.inner.snapshots.write().unwrap_or_else(PoisonError::into_inner).remove(key);
-        let gone = self.inner.root.join("staging").join(random_name());
-        match std::fs::rename(self.active_dir(key), &gone) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(Error::from(error).context(format!("remove snapshot {key}"))),
-            Ok(()) => blocking("remove a writable layer", move || remove_tree(&gone)).await,
+        match self.forget(key).await {
+            // Its files may be what fills the disk: then they go first. A row without files is removed by the next try.
+            Err(error) if error.kind() == ErrorKind::ResourceExhausted => {
+                self.remove_active(key).await?;
+                self.forget(key).await?;
+            }
+            other => other?,
         }
+        self.inner.snapshots.write().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.remove_active(key).await
     }
 
     fn list(&self) -> Vec<SnapshotView> {
