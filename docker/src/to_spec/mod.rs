@@ -119,7 +119,7 @@ fn refuse_unsupported(config: &Config, host: &HostConfig) -> Result<()> {
         return refuse("Cgroup", "joining the cgroup of another container is not supported");
     }
     if host.links.as_ref().is_some_and(|links| !links.is_empty()) {
-        return refuse("Links", "links are not supported: put both containers in one network, where names resolve");
+        return refuse("Links", "links are not supported: put both containers in one network and use their addresses");
     }
     if !host.storage_opt.is_empty() {
         return refuse("StorageOpt", "the overlay snapshotter has no options of a single container");

@@ -110,7 +110,7 @@ fn canonical(name: &str) -> &str {
 fn endpoint(network: &str, settings: &EndpointSettings) -> Result<EndpointSpec> {
     let wrong = |field: &str, why: String| Error::invalid(format!("EndpointsConfig.{network}.{field}: {why}"));
     if settings.links.as_ref().is_some_and(|links| !links.is_empty()) {
-        return Err(wrong("Links", "links are not supported: use Aliases".into()));
+        return Err(wrong("Links", "links are not supported".into()));
     }
     let ipam = settings.ipam_config.clone().unwrap_or_default();
     if !ipam.link_local_ips.is_empty() {
