@@ -181,9 +181,9 @@ impl cri::runtime_service_server::RuntimeService for Service {
     }
     async fn update_runtime_config(
         &self,
-        _: Request<cri::UpdateRuntimeConfigRequest>,
+        request: Request<cri::UpdateRuntimeConfigRequest>,
     ) -> Answer<cri::UpdateRuntimeConfigResponse> {
-        // The pod CIDR is for network plugins that ask for it; the built-in network has its own pools.
+        status::update_runtime_config(&self.engine, request.into_inner()).await?;
         Ok(Response::new(cri::UpdateRuntimeConfigResponse {}))
     }
     async fn status(&self, request: Request<cri::StatusRequest>) -> Answer<cri::StatusResponse> {

@@ -64,3 +64,14 @@ pub(crate) fn runtime_config(engine: &Engine) -> cri::RuntimeConfigResponse {
     };
     cri::RuntimeConfigResponse { linux: Some(cri::LinuxRuntimeConfiguration { cgroup_driver: driver as i32 }) }
 }
+
+/// UpdateRuntimeConfig: the kubelet tells the subnets of this node's pods.
+pub(crate) async fn update_runtime_config(
+    engine: &Engine,
+    request: cri::UpdateRuntimeConfigRequest,
+) -> Result<(), tonic::Status> {
+    let network = request.runtime_config.and_then(|config| config.network_config);
+    // A kubelet of a node without subnets sends an empty text: that is no news.
+    let Some(network) = network.filter(|network| !network.pod_cidr.is_empty()) else { return Ok(()) };
+    engine.set_pod_subnets(&network.pod_cidr).await.map_err(|error| crate::status_code::status(&error))
+}

@@ -164,8 +164,16 @@ const EXPLANATIONS: &[(&str, &str)] = &[
     ),
     ("network.table", "Name of the one nftables table (family inet) that is ours. Several daemons need several names."),
     ("network.netns_pool", "Prepared network namespaces kept at hand."),
-    ("network.cni_conf_dir", "CNI configuration for pods. When it holds none, pods use the built-in bridge."),
-    ("network.cni_bin_dirs", "CNI plugins."),
+    (
+        "network.pod_network",
+        "Where pods get their network: \"auto\" (CNI when it is configured, else the built-in bridge), \"cni\" (for nodes whose plugin the cluster installs: not ready until then) or \"builtin\".",
+    ),
+    (
+        "network.cni_conf_dir",
+        "CNI configuration for pods: the lexically first .conf, .conflist or .json file counts. Changes are seen at once.",
+    ),
+    ("network.cni_bin_dirs", "CNI plugins, searched in order."),
+    ("network.cni_timeout_ms", "Milliseconds that one call of one CNI plugin may last; then it is killed."),
     ("limits.shim_start_ms_max", "Milliseconds for a shim to answer its first call."),
     ("limits.shim_call_ms_max", "Milliseconds for any other call to a shim."),
     ("limits.mailbox_len_max", "Calls that wait for one container or sandbox."),

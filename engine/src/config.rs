@@ -57,9 +57,11 @@ impl EngineConfig {
             table: network.table.clone(),
             bridge: network.bridge_name.clone(),
             netns_pool_size: network.netns_pool,
+            pod_network: network.pod_network,
             cni_conf_dir: network.cni_conf_dir.clone(),
             cni_bin_dirs: network.cni_bin_dirs.clone(),
             cni_cache_dir: self.root.join("cni"),
+            cni_timeout_ms: network.cni_timeout_ms,
             ..Default::default()
         };
         if !network.bridge_subnet.is_empty() {
@@ -152,10 +154,28 @@ pub struct NetworkConfig {
     pub table: String,
     /// Prepared network namespaces kept at hand.
     pub netns_pool: usize,
-    /// CNI configuration; when it holds none, pods use the built-in bridge.
+    /// Where pods get their network.
+    pub pod_network: PodNetworkMode,
+    /// CNI configuration: its lexically first `.conf`, `.conflist` or `.json` file counts.
     pub cni_conf_dir: PathBuf,
-    /// CNI plugins.
+    /// CNI plugins, searched in order.
     pub cni_bin_dirs: Vec<PathBuf>,
+    /// Longest time for one call of one CNI plugin; then it is killed.
+    pub cni_timeout_ms: u64,
+}
+
+/// Where pods get their network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PodNetworkMode {
+    /// From CNI plugins when there is a configuration of them, else from the built-in bridge.
+    #[default]
+    Auto,
+    /// From CNI plugins only: without a configuration the network is not ready. For nodes whose plugin is installed by
+    /// the cluster itself.
+    Cni,
+    /// From the built-in bridge, whatever is configured.
+    Builtin,
 }
 
 impl Default for NetworkConfig {
@@ -176,8 +196,10 @@ impl Default for NetworkConfig {
             .to_vec(),
             table: "gantry".into(),
             netns_pool: 4,
+            pod_network: PodNetworkMode::Auto,
             cni_conf_dir: "/etc/cni/net.d".into(),
             cni_bin_dirs: vec!["/opt/cni/bin".into(), "/usr/lib/cni".into()],
+            cni_timeout_ms: 30_000,
         }
     }
 }

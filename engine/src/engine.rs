@@ -25,6 +25,7 @@ use crate::image::Images;
 use crate::metadata::{Durability, Store, tables};
 use crate::names::NameIndex;
 use crate::network::Networks;
+use crate::network::cni::PodNetwork;
 use crate::sandbox::handle::{SandboxCell, detached};
 use crate::sandbox::{SandboxHandle, SandboxView};
 use crate::snapshot::Snapshotter;
@@ -52,6 +53,7 @@ pub(crate) struct Core {
     pub(crate) events: EventBus,
     pub(crate) images: Images,
     pub(crate) networks: Networks,
+    pub(crate) pod_network: PodNetwork,
     pub(crate) volumes: Volumes,
     pub(crate) snapshots: Arc<dyn Snapshotter>,
     pub(crate) runtime: Arc<dyn TaskRuntime>,
@@ -202,7 +204,9 @@ impl Engine {
         let store = Store::open(&config.root.join("meta.db"))?;
         let events = EventBus::open(store.clone(), config.limits.events_kept_max)?;
         let images = Images::open(store.clone(), config.image_settings()).await?;
-        let networks = Networks::open(store.clone(), config.network_settings()?).await?;
+        let network_settings = config.network_settings()?;
+        let pod_network = PodNetwork::open(&network_settings, store.clone())?;
+        let networks = Networks::open(store.clone(), network_settings).await?;
         let volumes = Volumes::open(store.clone(), config.root.join("volumes")).await?;
         let host = host::facts();
         let info = host::info(&config, &host, daemon_id(&store).await?);
@@ -213,6 +217,7 @@ impl Engine {
             events,
             images,
             networks,
+            pod_network,
             volumes,
             runtime,
             host,
@@ -265,7 +270,21 @@ impl Engine {
     }
     /// Facts.
     pub fn info(&self) -> EngineInfo {
-        self.core.info.clone()
+        let mut info = self.core.info.clone();
+        let (ready, reason) = match self.core.pod_network.readiness() {
+            Ok(()) => (true, String::new()),
+            Err(reason) => (false, reason),
+        };
+        info.conditions.push(("NetworkReady".to_owned(), ready, reason));
+        info
+    }
+    /// Takes the subnets of this node's pods over, as the kubelet tells them: `10.1.0.0/24` or `10.1.0.0/24,fd00::/64`.
+    /// CNI plugins that declare `ipRanges` are told them; the built-in bridge has its own pools.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for what is no subnet.
+    pub async fn set_pod_subnets(&self, text: &str) -> Result<()> {
+        self.core.pod_network.set_pod_subnets(text).await
     }
     /// Makes a container (record, writable layer, volumes); nothing runs yet.
     ///

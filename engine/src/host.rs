@@ -32,10 +32,7 @@ pub(crate) fn info(config: &EngineConfig, host: &HostFacts, daemon_id: String) -
         cgroup_version: host.cgroup_version,
         runtimes: config.runtimes.keys().cloned().collect(),
         warnings: warnings(host),
-        conditions: vec![
-            ("RuntimeReady".to_owned(), true, String::new()),
-            ("NetworkReady".to_owned(), true, String::new()),
-        ],
+        conditions: vec![("RuntimeReady".to_owned(), true, String::new())],
     }
 }
 

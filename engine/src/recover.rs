@@ -50,6 +50,7 @@ pub(crate) async fn recover(core: &Arc<Core>) -> Result<()> {
     for (sandbox, orphans) in members {
         tracing::error!(%sandbox, containers = orphans.len(), "containers without their sandbox are left alone");
     }
+    core.pod_network.retain(found.iter().map(|f| f.record.id.clone()).collect());
     let live: HashSet<SandboxId> = found.iter().filter(|f| f.shim.is_some()).map(|f| f.record.id.clone()).collect();
     for removed in core.networks.retain(&live).await? {
         tracing::info!(removed, "an endpoint that no sandbox owns was removed");
@@ -174,7 +175,8 @@ fn place(core: &Arc<Core>, found: Found, next: &mut Vec<Next>) -> Result<()> {
     if phase == SandboxPhase::Removing {
         record.phase = SandboxPhase::NotReady;
     }
-    let attachment = core.networks.attachment(&record.id);
+    let attachment = core.pod_network.attachment(&record.id);
+    let attachment = attachment.unwrap_or_else(|| core.networks.attachment(&record.id));
     let up = shim.clone().map(|shim| UpSandbox {
         shim,
         held: record.held.clone(),

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 
+use crate::config::PodNetworkMode;
+
 /// A range that subnets of new networks are cut from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -43,6 +45,8 @@ pub struct NetworkConfig {
     pub proxy_sessions_max: usize,
     /// Published ports that one sandbox may ask for.
     pub ports_per_sandbox_max: usize,
+    /// Where pods get their network.
+    pub pod_network: PodNetworkMode,
     /// Directory of CNI configuration lists.
     pub cni_conf_dir: PathBuf,
     /// Directories of CNI plugins, searched in order.
@@ -67,6 +71,7 @@ impl Default for NetworkConfig {
             loopback_proxy: true,
             proxy_sessions_max: 4096,
             ports_per_sandbox_max: 65_536,
+            pod_network: PodNetworkMode::default(),
             cni_conf_dir: "/etc/cni/net.d".into(),
             cni_bin_dirs: vec!["/opt/cni/bin".into(), "/usr/lib/cni".into()],
             cni_cache_dir: "/var/lib/cni/results".into(),

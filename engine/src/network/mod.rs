@@ -10,6 +10,7 @@
 //! connect.rs   a sandbox into its networks and out again; create.rs the same for networks themselves
 //! ports.rs     reservations of host ports; proxy.rs serves what rules cannot of them
 //! netns.rs     prepared network namespaces
+//! cni/         pods in a network that a cluster's plugins make
 //! watch.rs     puts our table back when another program removes or changes it
 //! ```
 //!
@@ -18,6 +19,7 @@
 //! change by themselves: one lock orders the changes, and readers use published snapshots.
 
 mod bridge;
+pub(crate) mod cni;
 mod config;
 mod connect;
 mod create;

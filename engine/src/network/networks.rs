@@ -250,7 +250,6 @@ impl Networks {
     /// `Internal` when the store cannot be read or the kernel has no netlink for us. What concerns one network only
     /// is logged, and tried again when a sandbox is connected to it.
     pub async fn open(store: Store, config: NetworkConfig) -> Result<Self> {
-        warn_of_cni(&config);
         let (networks, endpoints) = store.read(|c| Ok((network::list(c)?, endpoint::list(c)?)))?;
         store.write(crate::metadata::Durability::Crash, |tx| address::delete_orphans(tx)).await?;
         let nft = Nftables::open(&config.table, config.table_owner)
@@ -444,16 +443,6 @@ impl Networks {
         }
         let (shared, sandbox, id) = (Arc::clone(&self.shared), sandbox.clone(), network.id.clone());
         detached(async move { connect::disconnect(&shared, &sandbox, Some(&id), Departure::Complete).await }).await
-    }
-}
-
-/// A cluster's network plugin expects to be asked: that it is not must not go unnoticed.
-fn warn_of_cni(config: &NetworkConfig) {
-    let Ok(entries) = std::fs::read_dir(&config.cni_conf_dir) else { return };
-    let is_configuration = |name: &str| [".conflist", ".conf", ".json"].iter().any(|end| name.ends_with(end));
-    if entries.flatten().any(|entry| entry.file_name().to_str().is_some_and(is_configuration)) {
-        let directory = config.cni_conf_dir.display();
-        tracing::warn!(%directory, "CNI configuration is not used yet: pods get the built-in bridge");
     }
 }
 

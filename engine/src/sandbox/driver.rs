@@ -1,14 +1,17 @@
 //! The one writer of a sandbox: takes commands one after the other; stores, publishes, then replies.
 
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use crate::engine::Core;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metadata::Durability;
 use crate::metadata::tables::sandbox as table;
+use crate::sandbox::SandboxPhase;
 use crate::sandbox::handle::{Command, SandboxCell, UpSandbox};
 use crate::sandbox::record::{HeldNamespaces, Live, SandboxRecord};
 use crate::sandbox::state::{self, Input, Refused};
@@ -20,7 +23,38 @@ pub(crate) struct SandboxDriver {
     pub(crate) cell: Arc<SandboxCell>,
     pub(crate) record: SandboxRecord,
     pub(crate) live: Live,
+    /// When a pod that could not be taken down is tried again.
+    pub(crate) retry: Retry,
     mailbox: mpsc::Receiver<Command>,
+}
+
+/// Pauses between tries of what failed: doubled from the first to the longest.
+#[derive(Debug, Default)]
+pub(crate) struct Retry {
+    at: Option<Instant>,
+    pause: Duration,
+}
+
+impl Retry {
+    const FIRST: Duration = Duration::from_secs(1);
+    const LONGEST: Duration = Duration::from_secs(60);
+
+    /// Plans the next try if this one failed, else none.
+    pub(crate) fn after(&mut self, failed: bool) {
+        if failed {
+            self.pause = (self.pause * 2).clamp(Self::FIRST, Self::LONGEST);
+            self.at = Some(Instant::now() + self.pause);
+        } else {
+            *self = Self::default();
+        }
+    }
+
+    async fn due(&self) {
+        match self.at {
+            Some(at) => tokio::time::sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// Makes the sandbox's place in memory and starts its driver. `up` is what recovery found to be up.
@@ -34,7 +68,14 @@ pub(crate) fn spawn(core: &Arc<Core>, record: SandboxRecord, live: Live, up: Opt
     });
     core.sandboxes.insert(record.id.clone(), Arc::clone(&cell));
     let span = tracing::info_span!(parent: None, "sandbox", id = record.id.short());
-    let driver = SandboxDriver { core: Arc::clone(core), cell: Arc::clone(&cell), record, live, mailbox };
+    let driver = SandboxDriver {
+        core: Arc::clone(core),
+        cell: Arc::clone(&cell),
+        record,
+        live,
+        retry: Retry::default(),
+        mailbox,
+    };
     tokio::spawn(driver.run().instrument(span));
     cell
 }
@@ -48,6 +89,10 @@ impl SandboxDriver {
                 command = self.mailbox.recv() => command,
                 () = lost(up) => {
                     self.lost().await;
+                    continue;
+                }
+                () = self.retry.due() => {
+                    self.take_down_again().await;
                     continue;
                 }
                 () = closing.cancelled() => return,
@@ -139,6 +184,17 @@ impl SandboxDriver {
             }
         }
         *self.cell.up.write().unwrap_or_else(PoisonError::into_inner) = up.map(Arc::new);
+    }
+
+    async fn take_down_again(&mut self) {
+        if self.record.phase != SandboxPhase::Stopping {
+            self.retry.after(false);
+            return;
+        }
+        match self.take_down().await {
+            Ok(()) => tracing::info!("the sandbox is down at last"),
+            Err(error) => tracing::warn!(%error, "the sandbox cannot be taken down yet"),
+        }
     }
 
     /// The shim of a pod went away by itself: what is left is taken down.

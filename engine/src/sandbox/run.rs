@@ -14,6 +14,7 @@ use crate::id::{ContainerId, SandboxId};
 use crate::metadata::Durability;
 use crate::metadata::tables::sandbox as table;
 use crate::network::Attachment;
+use crate::network::cni::PodFacts;
 use crate::rollback::Rollback;
 use crate::sandbox::driver::{self, SandboxDriver};
 use crate::sandbox::handle::{Command, SandboxHandle, UpSandbox};
@@ -126,8 +127,17 @@ impl SandboxDriver {
             let (runtime, id) = (core.runtime.clone(), self.record.id.clone());
             rollback.push("end the shim", move || async move { runtime.sweep(&id).await });
         }
-        let (shim, attachment) = tokio::join!(core.runtime.launch(launch), self.connect(netns.as_ref()));
-        let (shim, attachment) = (shim?, attachment?);
+        let (shim, attachment) = if spec.network == NetworkMode::Pod && core.pod_network.in_use() {
+            let shim = core.runtime.launch(launch).await?;
+            let (plugins, id) = (core.pod_network.clone(), self.record.id.clone());
+            rollback.push("delete the CNI attachment", move || async move { plugins.delete(&id).await });
+            // Plugins keep the namespace's path: the shim's descriptor is there for as long as the pod is.
+            let attachment = self.add_to_pod_network(&shim.netns_path()).await?;
+            (shim, attachment)
+        } else {
+            let (shim, attachment) = tokio::join!(core.runtime.launch(launch), self.connect(netns.as_ref()));
+            (shim?, attachment?)
+        };
         failpoint("sandbox.connected")?;
         let held = self.hold(shim.as_ref()).await?;
         let endpoints: Vec<EndpointInfo> = facts::endpoints(&attachment);
@@ -135,6 +145,21 @@ impl SandboxDriver {
         self.write_etc(&hostname, &endpoints, &attachment)?;
         failpoint("sandbox.up")?;
         Ok(UpSandbox { shim, held, endpoints, ports: facts::ports(&attachment), hostname })
+    }
+
+    async fn add_to_pod_network(&self, netns: &str) -> Result<Attachment> {
+        failpoint("sandbox.cni_add")?;
+        let spec = &self.record.spec;
+        let pod = PodFacts {
+            pod: spec.pod.as_ref(),
+            ports: &spec.ports,
+            dns: &spec.dns,
+            annotations: &spec.annotations,
+            cgroup: &self.record.cgroup_parent,
+        };
+        let attachment = self.core.pod_network.add(&self.record.id, pod, netns).await?;
+        failpoint("sandbox.cni_added")?;
+        Ok(attachment)
     }
 
     async fn connect(&self, netns: Option<&OwnedFd>) -> Result<Attachment> {

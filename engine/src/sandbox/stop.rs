@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::failpoint::failpoint;
 use crate::sandbox::SandboxPhase;
 use crate::sandbox::driver::SandboxDriver;
 use crate::sandbox::handle::{Command, SandboxHandle};
@@ -53,8 +54,22 @@ impl SandboxDriver {
         }
     }
 
-    /// Gives everything back: endpoints and ports, then the shim. In phase `Stopping`.
+    /// Gives everything back: endpoints and ports, then the shim. In phase `Stopping`. A pod whose network cannot be given
+    /// back now is taken down later, again and again.
     pub(crate) async fn take_down(&mut self) -> Result<()> {
+        let result = self.take_apart().await;
+        self.retry.after(result.is_err() && !self.record.implicit);
+        result
+    }
+
+    async fn take_apart(&mut self) -> Result<()> {
+        // Plugins first, while the namespace is there: the shim holds it.
+        if let Err(error) = self.core.pod_network.delete(&self.record.id).await {
+            self.record.error = error.to_string();
+            self.commit_observed().await;
+            return Err(error.context(format!("take sandbox {} down", self.record.id)));
+        }
+        failpoint("sandbox.cni_deleted")?;
         let network = self.core.networks.disconnect(&self.record.id);
         let up = self.cell.up();
         let pod = !self.record.implicit;

@@ -6,6 +6,7 @@
 //! what only this engine does.
 
 mod client;
+mod cni;
 mod concurrency;
 mod cri;
 mod daemon_life;
