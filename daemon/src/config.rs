@@ -85,8 +85,8 @@ impl Default for Config {
             limits: Limits::default(),
             runtimes: [
                 ("gantry".to_owned(), RuntimeConfig::Builtin),
-                ("runc".to_owned(), RuntimeConfig::Oci { path: "/usr/bin/runc".into() }),
-                ("crun".to_owned(), RuntimeConfig::Oci { path: "/usr/bin/crun".into() }),
+                ("runc".to_owned(), RuntimeConfig::Oci { path: "runc".into() }),
+                ("crun".to_owned(), RuntimeConfig::Oci { path: "crun".into() }),
             ]
             .into(),
         }
@@ -183,7 +183,7 @@ const EXPLANATIONS: &[(&str, &str)] = &[
     ("limits.stop_grace_ms_max", "Milliseconds that a stop may wait before it kills, at most."),
     (
         "runtimes",
-        "Runtime handlers (docker --runtime, Kubernetes RuntimeClass): kind \"builtin\", \"oci\" (path of runc, crun, …) or \"shim\" (path of a containerd shim v2 binary).",
+        "Runtime handlers (docker --runtime, Kubernetes RuntimeClass): kind \"builtin\", \"oci\" (path of runc, crun, …, or a name that PATH has) or \"shim\" (path of a containerd shim v2 binary). What is here adds to the defaults.",
     ),
 ];
 
@@ -207,7 +207,11 @@ impl Config {
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        let config: Self = toml::from_str(text).map_err(|e| e.to_string())?;
+        let mut config: Self = toml::from_str(text).map_err(|e| e.to_string())?;
+        // A handler that the file adds does not take away the others.
+        for (name, runtime) in Self::default().runtimes {
+            config.runtimes.entry(name).or_insert(runtime);
+        }
         config.check()?;
         Ok(config)
     }

@@ -48,7 +48,8 @@ kill $daemon; wait $daemon
 fn containerd_drives_the_shim() {
     let folder = tempfile::tempdir().unwrap();
     support::make_rootfs(&folder.path().join("rootfs"));
-    let shim = Path::new(env!("CARGO_BIN_EXE_containerd-shim-gantry-v1")).parent().unwrap();
+    let program = support::program();
+    let shim = program.parent().unwrap();
     let path = format!("{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", shim.display());
     let output = Command::new("unshare")
         .args(["-m", "-n", "-p", "-f", "--mount-proc", "--propagation", "private", "bash", "-c", SCRIPT])

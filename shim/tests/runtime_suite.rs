@@ -16,6 +16,7 @@ async fn suite(runtime: RuntimeChoice) {
     suite.isolation().await;
     suite.identity().await;
     suite.mounts().await;
+    suite.copied_up_and_recursively_read_only().await;
     suite.paths_and_devices().await;
     suite.limits().await;
     suite.hooks().await;
@@ -39,6 +40,11 @@ async fn runc() {
 #[tokio::test]
 async fn crun() {
     suite(RuntimeChoice::Command { binary: "crun".into(), root: None }).await;
+}
+
+/// Whether this host has nothing but the second version of cgroups.
+fn v2() -> bool {
+    std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
 }
 
 struct Suite {
@@ -112,6 +118,25 @@ impl Suite {
         assert_eq!(std::fs::read_to_string(folder.join("volume/new")).unwrap(), "inside\n");
     }
 
+    /// `tmpcopyup` fills a tmpfs with what it covers; `rro` makes a bind read-only with all that is mounted below.
+    async fn copied_up_and_recursively_read_only(&self) {
+        let folder = self.world.folder.path();
+        std::fs::create_dir_all(folder.join("tree")).unwrap();
+        let change = |spec: &mut Value| {
+            let mounts = spec["mounts"].as_array_mut().unwrap();
+            mounts.push(
+                json!({"destination": "/etc", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup", "size=1m"]}),
+            );
+            mounts.push(json!({"destination": "/tree", "type": "bind", "source": folder.join("tree"), "options": ["rbind", "rro"]}));
+        };
+        let command = "head -n 1 /etc/passwd; echo new > /etc/passwd; cat /etc/passwd; grep -c '^tmpfs /etc ' /proc/mounts; \
+                       (echo x > /tree/y) 2>/dev/null || echo refused";
+        let log = self.shell("options", change, command).await;
+        assert_eq!(log, "root:x:0:0:root:/root:/bin/sh\nnew\n1\nrefused\n", "{:?}", self.runtime);
+        let passwd = std::fs::read_to_string(folder.join("rootfs/etc/passwd"));
+        assert!(passwd.is_ok_and(|text| text.starts_with("root:")), "what is covered stays as it was");
+    }
+
     async fn paths_and_devices(&self) {
         let change = |spec: &mut Value| {
             spec["root"]["readonly"] = json!(true);
@@ -135,10 +160,19 @@ impl Suite {
             let mounts = spec["mounts"].as_array_mut().unwrap();
             mounts.push(json!({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro", "nosuid", "noexec", "nodev"]}));
         };
-        let command = "cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes pids/pids.max cpu/cpu.shares cpu/cpu.cfs_quota_us; \
-                       mkdir memory/x 2>/dev/null || echo readonly; head -c 1 /dev/kmsg 2>/dev/null || echo denied";
-        let log = self.shell("limits", change, command).await;
-        assert_eq!(log, "67108864\n17\n512\n50000\nreadonly\ndenied\n", "{:?}", self.runtime);
+        // How shares become a weight differs from program to program: only the others are compared on v2.
+        let (files, expected) = if v2() {
+            ("memory.max pids.max cpu.max", "67108864\n17\n50000 100000\n")
+        } else {
+            let files = "memory/memory.limit_in_bytes pids/pids.max cpu/cpu.shares cpu/cpu.cfs_quota_us";
+            (files, "67108864\n17\n512\n50000\n")
+        };
+        let command = format!(
+            "cd /sys/fs/cgroup; cat {files}; mkdir x memory/x 2>/dev/null || echo readonly; \
+             head -c 1 /dev/kmsg 2>/dev/null || echo denied"
+        );
+        let log = self.shell("limits", change, &command).await;
+        assert_eq!(log, format!("{expected}readonly\ndenied\n"), "{:?}", self.runtime);
     }
 
     async fn hooks(&self) {
@@ -231,7 +265,12 @@ impl Suite {
             ..wire::UpdateTaskRequest::default()
         };
         client.update(&request).await.unwrap();
-        let file = format!("/sys/fs/cgroup/memory{}/memory.limit_in_bytes", self.world.cgroup("pause"));
+        let cgroup = self.world.cgroup("pause");
+        let file = if v2() {
+            format!("/sys/fs/cgroup{cgroup}/memory.max")
+        } else {
+            format!("/sys/fs/cgroup/memory{cgroup}/memory.limit_in_bytes")
+        };
         assert_eq!(std::fs::read_to_string(file).unwrap(), "134217728\n");
         let kill = wire::KillRequest { id: "pause".into(), exec_id: String::new(), signal: 9, all: true };
         client.kill(&kill).await.unwrap();

@@ -146,7 +146,7 @@ async fn the_working_folder_is_inside() {
 #[tokio::test]
 async fn the_shims_program_cannot_be_written() {
     let world = World::new().await;
-    let before = std::fs::read(env!("CARGO_BIN_EXE_containerd-shim-gantry-v1")).unwrap();
+    let before = std::fs::read(support::program()).unwrap();
     let exe = format!("/proc/{}/exe", world.pid);
     // While it runs the kernel says "text file busy" first; the mount is what protects it afterwards.
     assert!(std::fs::OpenOptions::new().write(true).open(&exe).is_err());
@@ -162,7 +162,7 @@ async fn the_shims_program_cannot_be_written() {
         spec["root"]["path"] = json!(rootfs);
         let _ = attempt(&world, id, &spec).await;
     }
-    assert!(before == std::fs::read(env!("CARGO_BIN_EXE_containerd-shim-gantry-v1")).unwrap());
+    assert!(before == std::fs::read(support::program()).unwrap());
     world.end().await;
 }
 

@@ -85,6 +85,7 @@ fn bind(bind: Bind, volume_driver: &str) -> MountSpec {
         *no_copy = bind.no_copy;
     }
     mount.readonly = bind.read_only;
+    mount.recursive_readonly = bind.read_only;
     mount.propagation = bind.propagation.map(binds_propagation).unwrap_or_default();
     mount.selinux_relabel = bind.relabel.is_some();
     mount
@@ -175,7 +176,8 @@ fn bind_mount(mount: &Mount) -> Result<MountSpec> {
     let mut spec =
         plain(MountSource::Bind { path: mount.source.clone(), create: create_mountpoint }, mount.target.clone());
     spec.non_recursive = non_recursive;
-    spec.recursive_readonly = read_only_force_recursive;
+    // Read-only means read-only all the way down, as docker has it since API 1.44, unless it is asked not to.
+    spec.recursive_readonly = mount.read_only && !read_only_non_recursive;
     spec.propagation = propagation(&options.propagation)
         .ok_or_else(|| wrong(format!("invalid propagation mode: {}", options.propagation)))?;
     Ok(spec)

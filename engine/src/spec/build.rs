@@ -15,8 +15,9 @@ use crate::spec::facts::{HostFacts, NamespaceAt, ResolvedMount, SandboxFacts};
 use crate::spec::user::ResolvedUser;
 use crate::spec::{ContainerSpec, IdMap, SecuritySpec, capabilities, devices, mounts, namespaces, resources};
 
-/// The version of the OCI runtime specification that is written.
-const OCI_VERSION: &str = "1.2.0";
+/// The version of the OCI runtime specification that is written: what came later are additions, and crun before 1.9 takes
+/// no higher one.
+const OCI_VERSION: &str = "1.0.2";
 
 /// Everything that is known when a container is about to run.
 #[derive(Debug, Clone, Copy)]

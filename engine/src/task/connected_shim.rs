@@ -31,6 +31,7 @@ pub(crate) struct ConnectedShim {
     pub(crate) task: TaskClient,
     pub(crate) pod: SandboxClient,
     pub(crate) call_max: Duration,
+    pub(crate) cgroup_driver: crate::config::CgroupDriver,
 }
 
 /// The engine's error for what a shim answered; `what` says what was asked.
@@ -233,14 +234,17 @@ impl Shim for ConnectedShim {
             }
         }
         let request = v3::ShutdownRequest { id: self.sandbox.to_string(), now: true };
-        match self.task.shutdown(&request).await {
-            // It may end before its answer is out.
-            Ok(()) => {}
-            Err(error) if error.code == Code::Unavailable => {}
+        let answered = match self.task.shutdown(&request).await {
+            Ok(()) => true,
+            // It may end before its answer is out; or it was gone before it was asked, and its containers are not.
+            Err(error) if error.code == Code::Unavailable => false,
             Err(error) => return Err(from_shim("shut the shim down", &error)),
-        }
+        };
         // The next shim of this sandbox takes the same bundle: it is free when this one has ended, not when it answered.
         self.process.end().await;
+        if !answered {
+            crate::task::shim_launch::kill_orphans(&self.bundle, self.cgroup_driver).await;
+        }
         crate::task::shim_launch::remove_bundle(self.bundle.folder()).await
     }
     async fn closed(&self) {

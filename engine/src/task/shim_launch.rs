@@ -115,18 +115,8 @@ impl ShimRuntime {
             task: TaskClient::new(client.clone(), TaskVersion::V3, self.call_max),
             pod: SandboxClient::new(client, self.call_max),
             call_max: self.call_max,
+            cgroup_driver: self.cgroup_driver,
         })
-    }
-
-    /// Ends the processes of containers whose shim is gone, by their cgroups.
-    fn kill_orphans(&self, bundle: &ShimBundle) {
-        let Ok(entries) = std::fs::read_dir(bundle.folder()) else { return };
-        for entry in entries.flatten() {
-            let Some(path) = cgroup_of(&entry.path().join("config.json")) else { continue };
-            if let Err(error) = end_cgroup(self.cgroup_driver, &path) {
-                tracing::warn!(cgroup = path, %error, "processes without a shim could not be ended");
-            }
-        }
     }
 }
 
@@ -206,8 +196,25 @@ impl TaskRuntime for ShimRuntime {
                 if asked { process.end().await } else { process.kill().await }
             }
         }
-        self.kill_orphans(&bundle);
+        kill_orphans(&bundle, self.cgroup_driver).await;
         remove_bundle(bundle.folder()).await
+    }
+}
+
+/// Ends the processes of containers whose shim is gone, by their cgroups.
+pub(crate) async fn kill_orphans(bundle: &ShimBundle, driver: CgroupDriver) {
+    let folder = bundle.folder().to_owned();
+    let work = move || {
+        let Ok(entries) = std::fs::read_dir(folder) else { return };
+        for entry in entries.flatten() {
+            let Some(path) = cgroup_of(&entry.path().join("config.json")) else { continue };
+            if let Err(error) = end_cgroup(driver, &path) {
+                tracing::warn!(cgroup = path, %error, "processes without a shim could not be ended");
+            }
+        }
+    };
+    if let Err(error) = tokio::task::spawn_blocking(work).await {
+        tracing::warn!(%error, "processes without a shim could not be ended");
     }
 }
 

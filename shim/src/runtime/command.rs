@@ -97,7 +97,10 @@ impl CommandRuntime {
 
     /// The program's words, with the step that callers tell apart: whether the user's program could be run.
     fn failure(&self, verb: &str, said: &str) -> Failure {
-        // Each program has its own words, but for the kernel's own.
+        // Each program has its own words, but for the kernel's own, which docker's CLI looks for as Go writes them.
+        let said = said
+            .replace("No such file or directory", "no such file or directory")
+            .replace("Permission denied", "permission denied");
         let lower = said.to_lowercase();
         let errno = if lower.contains("not found in $path") || lower.contains("no such file or directory") {
             libc::ENOENT

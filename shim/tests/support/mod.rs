@@ -205,7 +205,11 @@ impl World {
 pub fn cgroups_named(prefix: &str) -> Vec<PathBuf> {
     let prefix = prefix.trim_start_matches('/');
     let hierarchies = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
-    let folders = hierarchies.flat_map(|hierarchy| std::fs::read_dir(hierarchy.path()).into_iter().flatten().flatten());
+    // On v2 the top-level cgroups are here already; on v1 below the hierarchy of each controller.
+    let folders = hierarchies.flat_map(|entry| {
+        let below = std::fs::read_dir(entry.path()).into_iter().flatten().flatten();
+        std::iter::once(entry).chain(below)
+    });
     folders.filter(|folder| folder.file_name().to_string_lossy().starts_with(prefix)).map(|f| f.path()).collect()
 }
 
@@ -231,12 +235,20 @@ impl Drop for World {
     }
 }
 
+/// The shim that is tested: beside this test, or in the folder that `GANTRY_E2E_PROGRAMS` names.
+pub fn program() -> PathBuf {
+    let built = || Path::new(env!("CARGO_BIN_EXE_containerd-shim-gantry-v1")).to_owned();
+    let named = |folder| Path::new(&folder).join("containerd-shim-gantry-v1");
+    std::env::var_os("GANTRY_E2E_PROGRAMS").map_or_else(built, named)
+}
+
 fn launch(bundle: &ShimBundle) -> io::Result<i32> {
     let listener = shim_api::unix_path::listen(&bundle.socket())?;
     // crun refuses hosts with both versions of cgroups, so the second one goes.
     let script = "umount /sys/fs/cgroup/unified 2>/dev/null; exec \"$0\" serve --id box --bundle \"$1\"";
     Program::new("unshare")
-        .args(["-m", "--propagation", "private", "sh", "-c", script, env!("CARGO_BIN_EXE_containerd-shim-gantry-v1")])
+        .args(["-m", "--propagation", "private", "sh", "-c", script])
+        .arg(program())
         .arg(bundle.folder())
         .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
         .hand(3, OwnedFd::from(listener))
