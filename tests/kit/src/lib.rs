@@ -12,6 +12,7 @@ pub mod http;
 pub mod image;
 pub mod pty;
 pub mod registry;
+pub mod relay;
 pub mod wait;
 pub mod world;
 
@@ -19,4 +20,5 @@ pub use canary::Canary;
 pub use census::Census;
 pub use command::{Run, run};
 pub use daemon::{Daemon, EngineKind};
+pub use relay::Relay;
 pub use world::{Outside, World};
