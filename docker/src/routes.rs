@@ -99,8 +99,8 @@ pub(crate) const ROUTES: &[Route] = &[
     route("GET", "/networks", run!(networks::list)),
     route("POST", "/networks/create", run!(networks::create)),
     route("POST", "/networks/prune", run!(networks::prune)),
-    route("POST", "/networks/{id}/disconnect", NotBuilt("disconnecting a container from a network (docker network disconnect)")),
-    route("POST", "/networks/{id}/connect", NotBuilt("connecting a container that exists to a network (docker network connect)")),
+    route("POST", "/networks/{id}/disconnect", run!(networks::connect::disconnect)),
+    route("POST", "/networks/{id}/connect", run!(networks::connect::connect)),
     route("DELETE", "/networks/{id}", run!(networks::remove)),
     route("GET", "/networks/{id}", run!(networks::inspect)),
 

@@ -5,6 +5,7 @@
 //! its own time and code.
 
 use std::collections::{HashMap, HashSet};
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -22,6 +23,7 @@ use crate::metadata::tables::{container as container_table, sandbox as sandbox_t
 use crate::sandbox::handle::{Command as SandboxCommand, SandboxCell, UpSandbox};
 use crate::sandbox::record::{Live as SandboxLive, SandboxRecord};
 use crate::sandbox::{self, SandboxPhase, facts};
+use crate::spec::NetworkMode;
 use crate::task::{ProcessExit, ProcessRef, Shim, lost_exit, recorded};
 
 /// What is done with a container once everything is in its place.
@@ -56,12 +58,28 @@ pub(crate) async fn recover(core: &Arc<Core>) -> Result<()> {
         tracing::info!(removed, "an endpoint that no sandbox owns was removed");
     }
     sweep_shims(core, &live).await;
+    join_all(found.iter().filter(|f| f.shim.is_some()).map(|f| serve_names(core, &f.record))).await;
     let mut wanted = Vec::new();
     for one in found {
         place(core, one, &mut wanted)?;
     }
     tokio::spawn(go_on(wanted));
     Ok(())
+}
+
+/// The resolver of a sandbox went with the daemon that had its sockets.
+async fn serve_names(core: &Core, record: &SandboxRecord) {
+    if !matches!(record.spec.network, NetworkMode::Networks(_)) {
+        return;
+    }
+    let served = async {
+        let netns = std::fs::File::open(&record.held.network)?;
+        let forwarding = sandbox::etc_files::forwarding(&record.spec.dns);
+        core.networks.serve_names(&record.id, netns.as_fd(), forwarding).await
+    };
+    if let Err(error) = served.await {
+        tracing::error!(sandbox = %record.id, %error, "names are not resolved in a sandbox");
+    }
 }
 
 /// A record that cannot be read hides no other.

@@ -1,5 +1,7 @@
 //! `/networks`.
 
+pub(crate) mod connect;
+
 use docker_api::network::{NetworkCreate, NetworkCreated, NetworkPrune};
 use engine::Engine;
 use engine::id::Owner;

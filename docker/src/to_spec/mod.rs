@@ -4,7 +4,7 @@
 //! |---|---|
 //! | Binds, Mounts, Tmpfs, VolumesFrom, VolumeDriver | `mounts` ([`mounts`]); mounts of kind `npipe`, `cluster` are refused |
 //! | LogConfig | `log`: `json-file` with `max-size`, `max-file`, `compress`, and `none`; other drivers and options are refused |
-//! | NetworkMode, PortBindings, PublishAllPorts, Dns\*, ExtraHosts | the sandbox ([`network`]); Links are refused |
+//! | NetworkMode, PortBindings, PublishAllPorts, Dns\*, ExtraHosts, Links | the sandbox ([`network`]) |
 //! | RestartPolicy, AutoRemove, Init, Runtime, Annotations, ConsoleSize, GroupAdd | as they are |
 //! | CapAdd, CapDrop, Privileged, SecurityOpt, ReadonlyRootfs, MaskedPaths, ReadonlyPaths | `security` ([`security`]) |
 //! | CgroupnsMode, IpcMode, PidMode, UTSMode, UsernsMode | `namespaces` and the sandbox; IpcMode `none`, UsernsMode beside `host` are refused |
@@ -36,7 +36,7 @@ use engine::{Error, Result};
 
 use crate::size;
 
-pub(crate) use network::parse_port;
+pub(crate) use network::{endpoint, parse_port};
 pub(crate) use resources::resources;
 
 /// Healthcheck durations below this are refused, as dockerd does.
@@ -117,9 +117,6 @@ fn refuse_unsupported(config: &Config, host: &HostConfig) -> Result<()> {
     }
     if !host.cgroup.is_empty() {
         return refuse("Cgroup", "joining the cgroup of another container is not supported");
-    }
-    if host.links.as_ref().is_some_and(|links| !links.is_empty()) {
-        return refuse("Links", "links are not supported: put both containers in one network and use their addresses");
     }
     if !host.storage_opt.is_empty() {
         return refuse("StorageOpt", "the overlay snapshotter has no options of a single container");

@@ -10,6 +10,9 @@ use engine::{Error, Result};
 
 use super::CreateRequest;
 
+/// Driver option of an endpoint: its interface's name (API 1.48).
+const OPTION_IFNAME: &str = "com.docker.network.endpoint.ifname";
+
 /// What the sandbox's network is to be.
 pub(super) struct Network {
     pub(super) mode: NetworkMode,
@@ -85,18 +88,19 @@ fn mode(request: &CreateRequest<'_>) -> Result<NetworkMode> {
     if main.mac_address.is_empty() {
         request.config.mac_address.clone_into(&mut main.mac_address);
     }
-    endpoints.push((main.gw_priority, endpoint(first, &main)?));
+    if let Some(links) = request.host.links.as_ref().filter(|links| !links.is_empty()) {
+        main.links.get_or_insert_default().extend(links.iter().cloned());
+    }
+    endpoints.push(endpoint(first, &main)?);
     for (name, settings) in &given {
         if matches!(*name, "host" | "none") || name.starts_with("container:") {
             return Err(Error::invalid(format!(
                 "NetworkingConfig.EndpointsConfig: {name} cannot be joined beside {first}"
             )));
         }
-        endpoints.push((settings.gw_priority, endpoint(name, settings)?));
+        endpoints.push(endpoint(name, settings)?);
     }
-    // The first has the default route: the highest priority, else the network of the mode. The sort is stable.
-    endpoints.sort_by_key(|(priority, _)| std::cmp::Reverse(*priority));
-    Ok(NetworkMode::Networks(endpoints.into_iter().map(|(_, endpoint)| endpoint).collect()))
+    Ok(NetworkMode::Networks(endpoints))
 }
 
 fn canonical(name: &str) -> &str {
@@ -107,11 +111,9 @@ fn canonical(name: &str) -> &str {
 ///
 /// # Errors
 /// `InvalidArgument` naming the field.
-fn endpoint(network: &str, settings: &EndpointSettings) -> Result<EndpointSpec> {
+pub(crate) fn endpoint(network: &str, settings: &EndpointSettings) -> Result<EndpointSpec> {
     let wrong = |field: &str, why: String| Error::invalid(format!("EndpointsConfig.{network}.{field}: {why}"));
-    if settings.links.as_ref().is_some_and(|links| !links.is_empty()) {
-        return Err(wrong("Links", "links are not supported".into()));
-    }
+    let links = settings.links.iter().flatten().map(|text| link(text)).collect::<Result<_>>()?;
     let ipam = settings.ipam_config.clone().unwrap_or_default();
     if !ipam.link_local_ips.is_empty() {
         return Err(wrong("IPAMConfig.LinkLocalIPs", "link-local addresses are not supported".into()));
@@ -128,8 +130,36 @@ fn endpoint(network: &str, settings: &EndpointSettings) -> Result<EndpointSpec> 
         ipv4,
         ipv6,
         mac,
+        gateway_priority: settings.gw_priority,
+        interface: settings.driver_opts.as_ref().and_then(|options| options.get(OPTION_IFNAME).cloned()),
+        links,
         options: settings.driver_opts.clone().unwrap_or_default(),
     })
+    .and_then(|spec| if network == "bridge" { for_default_bridge(spec) } else { Ok(spec) })
+}
+
+/// What dockerd refuses on the default bridge, in its words.
+fn for_default_bridge(spec: EndpointSpec) -> Result<EndpointSpec> {
+    if spec.ipv4.is_some() || spec.ipv6.is_some() {
+        return Err(Error::invalid("user specified IP address is supported on user defined networks only"));
+    }
+    if !spec.aliases.is_empty() {
+        let message = "network-scoped alias is supported only for containers in user defined networks";
+        return Err(Error::invalid(message));
+    }
+    Ok(spec)
+}
+
+/// `name:alias` or `name`; older clients give `/name:/other/alias`.
+fn link(text: &str) -> Result<(String, String)> {
+    let (name, alias) = text.split_once(':').unwrap_or((text, text));
+    let last = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+    let (name, alias) = (last(name), last(alias));
+    let fits = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_graphic());
+    if fits(&name) && fits(&alias) {
+        return Ok((name, alias));
+    }
+    Err(Error::invalid(format!("bad format for links: {text}")))
 }
 
 fn address<A: std::str::FromStr>(text: &str) -> Result<Option<A>, String> {

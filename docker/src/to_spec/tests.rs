@@ -66,7 +66,6 @@ fn a_body_of_nulls_asks_for_nothing() {
 #[test]
 fn unsupported_fields_are_refused_by_name() {
     for (fields, words) in [
-        (r#""Links":["a:b"]"#, "HostConfig.Links"),
         (r#""Cgroup":"container:x""#, "HostConfig.Cgroup"),
         (r#""StorageOpt":{"size":"1g"}"#, "HostConfig.StorageOpt"),
         (r#""Isolation":"hyperv""#, "HostConfig.Isolation"),

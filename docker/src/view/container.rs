@@ -45,7 +45,8 @@ pub(crate) fn is_running(phase: Phase) -> bool {
 
 fn sandbox_spec<'a>(view: &'a ContainerView, around: &Surroundings<'a>) -> Option<&'a SandboxSpec> {
     match &view.spec.sandbox {
-        SandboxChoice::Own(own) => Some(own),
+        // The sandbox's own record is newer: networks come and go.
+        SandboxChoice::Own(own) => Some(around.sandbox.map_or(own, |sandbox| &sandbox.spec)),
         SandboxChoice::Pod(_) => around.sandbox.map(|sandbox| &*sandbox.spec),
     }
 }
@@ -258,11 +259,18 @@ fn plain(name: &str, around: &Surroundings<'_>) -> (String, EndpointSettings) {
 fn wanted_endpoint(spec: &EndpointSpec, around: &Surroundings<'_>) -> EndpointSettings {
     EndpointSettings {
         ipam_config: ipam_config(spec),
+        links: links(spec),
         aliases: (!spec.aliases.is_empty()).then(|| spec.aliases.clone()),
+        gw_priority: spec.gateway_priority,
         network_id: (around.network_id)(&spec.network).unwrap_or_default(),
         driver_opts: (!spec.options.is_empty()).then(|| spec.options.clone()),
         ..EndpointSettings::default()
     }
+}
+
+fn links(spec: &EndpointSpec) -> Option<Vec<String>> {
+    let text = |(name, alias): &(String, String)| format!("{name}:{alias}");
+    (!spec.links.is_empty()).then(|| spec.links.iter().map(text).collect())
 }
 
 fn ipam_config(spec: &EndpointSpec) -> Option<EndpointIpam> {
@@ -285,11 +293,11 @@ fn endpoint(info: &EndpointInfo, asked: Option<&EndpointSpec>, view: &ContainerV
     });
     EndpointSettings {
         ipam_config: asked.and_then(ipam_config),
-        links: None,
+        links: asked.and_then(links),
         aliases: asked.and_then(|spec| (!spec.aliases.is_empty()).then(|| spec.aliases.clone())),
         mac_address: info.mac.clone(),
         driver_opts: asked.and_then(|spec| (!spec.options.is_empty()).then(|| spec.options.clone())),
-        gw_priority: 0,
+        gw_priority: info.gateway_priority,
         network_id: info.network_id.to_string(),
         endpoint_id: info.endpoint_id.to_string(),
         gateway: text(info.gateway_ipv4.map(|ip| ip.to_string())),

@@ -192,6 +192,8 @@ impl ContainerDriver {
             Command::Update { resources, restart, reply } => {
                 drop(reply.send(self.update(*resources, restart).await));
             }
+            Command::Connect { endpoint, reply } => drop(reply.send(self.connect(*endpoint).await)),
+            Command::Disconnect { network, reply } => drop(reply.send(self.disconnect(network).await)),
             Command::ExecsChanged => self.publish(),
             Command::Health { run, health, changed } => self.health_answered(run, health, changed).await,
             Command::Resume(wanted) => return self.resume(wanted).await,

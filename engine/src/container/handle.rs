@@ -13,7 +13,7 @@ use crate::container::{
 use crate::engine::Core;
 use crate::error::{Error, Result};
 use crate::id::{ContainerId, ExecId, Owner};
-use crate::spec::{ExecSpec, Resources, RestartPolicy};
+use crate::spec::{EndpointSpec, ExecSpec, Resources, RestartPolicy};
 use crate::task::{AttachEnds, AttachWish, Shim};
 
 /// The answer to a command.
@@ -50,6 +50,16 @@ pub(crate) enum Command {
     Update {
         resources: Box<Resources>,
         restart: Option<RestartPolicy>,
+        reply: Reply,
+    },
+    /// Put it into one more network.
+    Connect {
+        endpoint: Box<EndpointSpec>,
+        reply: Reply,
+    },
+    /// Take it out of a network.
+    Disconnect {
+        network: String,
         reply: Reply,
     },
     /// An exec began or ended: the view's list is made anew.
@@ -200,6 +210,23 @@ impl ContainerHandle {
     pub async fn rename(&self, name: &str) -> Result<()> {
         let name = name.to_owned();
         self.cell.ask(|reply| Command::Rename { name, reply }).await
+    }
+    /// Puts it into one more network, whether it runs or not; it stays in it over restarts.
+    ///
+    /// # Errors
+    /// `NotFound` for the network; `Forbidden` when it is in it already; `InvalidArgument` when its network cannot be
+    /// changed (host, none, another container's) or for an address.
+    pub async fn connect(&self, endpoint: EndpointSpec) -> Result<()> {
+        let endpoint = Box::new(endpoint);
+        self.cell.ask(|reply| Command::Connect { endpoint, reply }).await
+    }
+    /// Takes it out of a network, whether it runs or not.
+    ///
+    /// # Errors
+    /// `NotFound` for the network; `Forbidden` when it is not in it; `InvalidArgument` as for [`Self::connect`].
+    pub async fn disconnect(&self, network: &str) -> Result<()> {
+        let network = network.to_owned();
+        self.cell.ask(|reply| Command::Disconnect { network, reply }).await
     }
     /// Changes limits (only those that are set) and, if given, the restart policy; live.
     ///

@@ -16,6 +16,7 @@ pub(crate) mod driver;
 pub(crate) mod exec;
 pub(crate) mod handle;
 mod health;
+mod network;
 mod pause;
 pub(crate) mod process;
 mod random_name;

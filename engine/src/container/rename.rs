@@ -3,6 +3,7 @@
 use crate::container::driver::ContainerDriver;
 use crate::error::{Error, Result};
 use crate::metadata::Durability;
+use crate::sandbox::handle::Command as SandboxCommand;
 use crate::spec::validate;
 
 impl ContainerDriver {
@@ -29,6 +30,9 @@ impl ContainerDriver {
             return Err(error);
         }
         self.publish();
+        if self.record.owns_sandbox() && self.sandbox.mailbox.send(SandboxCommand::Renamed(name)).await.is_err() {
+            tracing::debug!("the sandbox is gone before its container");
+        }
         self.event("rename", &[("oldName", format!("/{old}"))]).await;
         Ok(())
     }

@@ -201,7 +201,7 @@ fn bridge_netfilter() -> bool {
 }
 
 fn address_peer(socket: &mut Socket, plug: &Plug) -> io::Result<()> {
-    let EndpointRecord { interface, ipv4, ipv6, default_route, .. } = &plug.endpoint;
+    let EndpointRecord { interface, ipv4, ipv6, .. } = &plug.endpoint;
     let link = netlink::find_link(socket, interface)?.ok_or_else(|| io::Error::other("the new interface is gone"))?;
     if ipv6.is_some() {
         // Off by default in every namespace we make, so that a network without IPv6 has none at all.
@@ -213,7 +213,8 @@ fn address_peer(socket: &mut Socket, plug: &Plug) -> io::Result<()> {
     for net in nets {
         let address = Address { link: link.index, ip: net.addr(), prefix: net.prefix_len() };
         netlink::add_address(socket, &address)?;
-        if let Some(gateway) = gateway_for(&plug.network, net).filter(|_| *default_route) {
+        let default_route = if ipv6_net(net) { plug.endpoint.default_route_v6 } else { plug.endpoint.default_route };
+        if let Some(gateway) = gateway_for(&plug.network, net).filter(|_| default_route) {
             netlink::add_default_route(socket, link.index, gateway)?;
         }
     }
@@ -224,6 +225,40 @@ fn address_peer(socket: &mut Socket, plug: &Plug) -> io::Result<()> {
         tracing::debug!(address = %net.addr(), "not usable yet: first packets may have another source");
     }
     Ok(())
+}
+
+fn ipv6_net(net: IpNet) -> bool {
+    matches!(net, IpNet::V6(_))
+}
+
+/// Where one family's traffic leaves a sandbox by default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct DefaultRoute {
+    pub(super) ipv6: bool,
+    /// Interface in the sandbox and next hop; none takes the route away.
+    pub(super) via: Option<(String, IpAddr)>,
+}
+
+/// Moves default routes in a sandbox: each in one step, so that no packet finds none.
+///
+/// # Errors
+/// When the kernel refuses.
+pub(super) fn move_default_routes(netns: BorrowedFd<'_>, routes: &[DefaultRoute]) -> Result<()> {
+    netns::within(netns, || {
+        let mut socket = Socket::open(Protocol::Route, 0)?;
+        for route in routes {
+            match &route.via {
+                None => netlink::remove_default_route(&mut socket, route.ipv6)?,
+                Some((interface, gateway)) => {
+                    let link = netlink::find_link(&mut socket, interface)?;
+                    let link = link.ok_or_else(|| io::Error::other(format!("interface {interface} is gone")))?;
+                    netlink::replace_default_route(&mut socket, link.index, *gateway)?;
+                }
+            }
+        }
+        Ok(())
+    })
+    .map_err(|e| failed("move the default route of the sandbox", e))
 }
 
 /// The next hop out of a network for an address in it; none from an internal network.

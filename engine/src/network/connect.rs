@@ -16,7 +16,9 @@ use crate::id::{EndpointId, NetworkId, SandboxId};
 use crate::metadata::Durability;
 use crate::metadata::tables::{address, endpoint};
 use crate::network::bridge::{self, OPTION_HOST_BINDING, Plug};
+use crate::network::dns;
 use crate::network::firewall;
+use crate::network::gateway;
 use crate::network::ipam;
 use crate::network::networks::{Connected, Network, Shared, State, blocking, endpoint_view, port_rules};
 use crate::network::ports::Reserved;
@@ -51,7 +53,10 @@ pub(super) async fn connect(
         return Err(Error::invalid(format!("{asked} published ports are asked for: the limit is {max}")));
     }
     let mut plugs = plan_or_settle(shared, sandbox, wanted).await?;
-    let reserved = match reserve_ports(shared, &mut plugs, ports) {
+    // Who is in a network already keeps its routes and ports until the new interface is there; then they are settled.
+    let first = !shared.read().sandboxes.contains_key(sandbox);
+    let netns_later = netns.try_clone()?;
+    let reserved = match reserve_ports(shared, &mut plugs, if first { ports } else { &[] }) {
         Ok(reserved) => reserved,
         Err(error) => {
             forget(&mut shared.write(), &records(&plugs));
@@ -70,6 +75,12 @@ pub(super) async fn connect(
         let EndpointRecord { ipv4, ipv6, .. } = &target.endpoint;
         shared.ports.keep(reserved, ipv4.map(|net| net.addr()), ipv6.map(|net| net.addr()));
     }
+    if !first && let Err(error) = gateway::settle(shared, sandbox, netns_later, None, ports).await {
+        if let Err(undo) = take_down(shared, records(&plugs), Departure::Complete).await {
+            tracing::error!(%undo, %sandbox, "cannot undo a failed connection to a network: it is tried again later");
+        }
+        return Err(error);
+    }
     let all = attachment(&shared.read(), sandbox);
     let new = |id: &EndpointId| plugs.iter().any(|plug| plug.endpoint.id == *id);
     let endpoints = all.endpoints.into_iter().filter(|e| new(&e.id)).collect();
@@ -79,17 +90,12 @@ pub(super) async fn connect(
 /// What is in force for a sandbox.
 pub(super) fn attachment(state: &State, sandbox: &SandboxId) -> Attachment {
     let Some(connected) = state.sandboxes.get(sandbox) else { return Attachment::default() };
-    let networks: Vec<_> = connected.iter().filter_map(|c| state.networks.get(&c.record.network_id)).collect();
-    let peers = networks.iter().flat_map(|n| n.view.endpoints.iter()).filter(|e| e.sandbox != *sandbox);
-    let names = peers.flat_map(|e| {
-        let ips = e.ipv4.map(|net| IpAddr::V4(net.addr())).into_iter().chain(e.ipv6.map(|net| IpAddr::V6(net.addr())));
-        let names: Vec<_> = e.name.iter().chain(&e.aliases).cloned().collect();
-        ips.flat_map(move |ip| names.clone().into_iter().map(move |name| (name, ip)))
-    });
+    let mut networks = connected.iter().filter_map(|c| state.networks.get(&c.record.network_id));
+    let resolver = networks.any(|n| n.record.has_names()).then_some(dns::ADDRESS);
     Attachment {
         endpoints: connected.iter().map(|c| Arc::clone(&c.view)).collect(),
         ports: connected.iter().flat_map(|c| c.record.ports.iter().cloned()).collect(),
-        dns: DnsView { resolver: None, external: networks.iter().any(|n| !n.record.internal), peers: names.collect() },
+        dns: DnsView { resolver: resolver.map(IpAddr::V4) },
     }
 }
 
@@ -155,7 +161,9 @@ fn plan(shared: &Shared, sandbox: &SandboxId, wanted: &[EndpointSpec]) -> Result
             }
         }
     }
-    choose_default_route(&mut plugs, wanted, &existing);
+    if existing.is_empty() {
+        choose_default_routes(&mut plugs);
+    }
     Ok(plugs)
 }
 
@@ -192,8 +200,11 @@ fn plan_one(
         interface,
         host_interface: format!("veth{}", endpoint_id.as_str().get(..8).unwrap_or_default()),
         default_route: false,
+        default_route_v6: false,
+        gateway_priority: spec.gateway_priority,
         name: spec.name.clone(),
         aliases: spec.aliases.clone(),
+        links: spec.links.clone(),
         ports: Vec::new(),
         id: endpoint_id,
     };
@@ -268,16 +279,11 @@ fn derive_mac(ipv4: Option<Ipv4Net>, endpoint: &EndpointId) -> [u8; 6] {
     [0x02, 0x42, tail[0], tail[1], tail[2], tail[3]]
 }
 
-/// One endpoint has the default route: the highest priority, then the first; none in an internal network; and none of
-/// these when the sandbox has one.
-fn choose_default_route(plugs: &mut [Plug], wanted: &[EndpointSpec], existing: &[EndpointRecord]) {
-    if existing.iter().any(|endpoint| endpoint.default_route) {
-        return;
-    }
-    let outward = plugs.iter_mut().zip(wanted).filter(|(plug, _)| !plug.network.internal);
-    let best = outward.reduce(|a, b| if b.1.gateway_priority > a.1.gateway_priority { b } else { a });
-    if let Some((plug, _)) = best {
-        plug.endpoint.default_route = true;
+/// The default routes of a sandbox that is in no network yet.
+fn choose_default_routes(plugs: &mut [Plug]) {
+    let chosen = gateway::choose(plugs.iter().map(|plug| (&plug.endpoint, &*plug.network)));
+    for plug in plugs {
+        chosen.mark(&mut plug.endpoint);
     }
 }
 
@@ -285,15 +291,19 @@ fn choose_default_route(plugs: &mut [Plug], wanted: &[EndpointSpec], existing: &
 /// A sandbox with internal networks only publishes nothing, as with Docker.
 fn reserve_ports(shared: &Shared, plugs: &mut [Plug], ports: &[PortMapping]) -> Result<Reserved> {
     let outward = plugs.iter().position(|plug| plug.endpoint.default_route);
-    let outward = outward.or_else(|| plugs.iter().position(|plug| !plug.network.internal));
+    let outward = outward.or_else(|| plugs.iter().position(|plug| plug.endpoint.default_route_v6));
     let Some(plug) = outward.and_then(|index| plugs.get_mut(index)).filter(|_| !ports.is_empty()) else {
         return Ok(Reserved::default());
     };
-    let bound = plug.network.options.get(OPTION_HOST_BINDING).and_then(|text| text.parse::<Ipv4Addr>().ok());
-    let default_host_ip = bound.filter(|ip| !ip.is_unspecified()).map(IpAddr::V4);
-    let reserved = shared.ports.reserve(ports, default_host_ip)?;
+    let reserved = shared.ports.reserve(ports, default_host_ip(&plug.network))?;
     plug.endpoint.ports = reserved.ports();
     Ok(reserved)
+}
+
+/// The host address that a network publishes on when none is asked for; none is all of them.
+pub(super) fn default_host_ip(network: &NetworkRecord) -> Option<IpAddr> {
+    let bound = network.options.get(OPTION_HOST_BINDING).and_then(|text| text.parse::<Ipv4Addr>().ok());
+    bound.filter(|ip| !ip.is_unspecified()).map(IpAddr::V4)
 }
 
 /// Stores the endpoints, then makes their links, then their rules.

@@ -165,7 +165,7 @@ async fn put_in_force(shared: &Arc<Shared>, record: &NetworkRecord) -> Result<()
     .await
 }
 
-fn record_of(spec: &NetworkSpec) -> NetworkRecord {
+pub(super) fn record_of(spec: &NetworkSpec) -> NetworkRecord {
     let spec = spec.clone();
     NetworkRecord {
         v: RECORD_VERSION,

@@ -7,6 +7,7 @@
 //! ipam.rs      PURE: which subnet, which address
 //! firewall.rs  PURE: which rules; rendered as text for people and tests, encoded for the kernel by `sys::nftables`
 //! bridge.rs    links, addresses and routes of one endpoint
+//! gateway.rs   which endpoint has the default routes and the published ports; dns/ resolves names
 //! connect.rs   a sandbox into its networks and out again; create.rs the same for networks themselves
 //! ports.rs     reservations of host ports; proxy.rs serves what rules cannot of them
 //! netns.rs     prepared network namespaces
@@ -23,7 +24,9 @@ pub(crate) mod cni;
 mod config;
 mod connect;
 mod create;
+mod dns;
 mod firewall;
+mod gateway;
 mod ipam;
 mod netns;
 mod networks;
@@ -35,6 +38,7 @@ mod view;
 mod watch;
 
 pub use config::{AddressPool, NetworkConfig};
+pub use dns::Forwarding;
 pub use netns::Netns;
 pub use networks::Networks;
 pub use record::{EndpointRecord, NetworkRecord};

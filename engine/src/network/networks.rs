@@ -16,7 +16,9 @@ use crate::network::bridge::{self, OPTION_MASQUERADE, OPTION_MTU};
 use crate::network::config::NetworkConfig;
 use crate::network::connect::{self, Departure};
 use crate::network::create;
+use crate::network::dns::{self, Forwarding, Resolvers};
 use crate::network::firewall::{self, BridgeRules, PortRule};
+use crate::network::gateway;
 use crate::network::netns::{Netns, NetnsPool};
 use crate::network::ports::Ports;
 use crate::network::record::{EndpointRecord, NetworkRecord};
@@ -40,6 +42,7 @@ pub(super) struct Shared {
     nft: Mutex<Nftables>,
     pub(super) ports: Ports,
     pool: NetnsPool,
+    pub(super) resolvers: Resolvers,
     /// Orders creations and removals of networks: two may not choose one subnet.
     pub(super) change: tokio::sync::Mutex<()>,
     /// Read-locked by every departure under way.
@@ -144,11 +147,14 @@ pub(super) fn endpoint_view(record: &EndpointRecord, network: &NetworkRecord) ->
         gateway_v4: if let Some(IpAddr::V4(ip)) = gateway_v4 { Some(ip) } else { None },
         gateway_v6: if let Some(IpAddr::V6(ip)) = gateway_v6 { Some(ip) } else { None },
         default_route: record.default_route,
+        default_route_v6: record.default_route_v6,
+        gateway_priority: record.gateway_priority,
         mac: record.mac,
         interface: record.interface.clone(),
         host_interface: record.host_interface.clone(),
         name: record.name.clone(),
         aliases: record.aliases.clone(),
+        links: record.links.clone(),
     }
 }
 
@@ -257,6 +263,7 @@ impl Networks {
         let shared = Shared {
             ports: Ports::new(config.proxy_sessions_max, config.loopback_proxy),
             pool: NetnsPool::start(config.netns_pool_size),
+            resolvers: Resolvers::default(),
             state: RwLock::default(),
             nft: Mutex::new(nft),
             change: tokio::sync::Mutex::new(()),
@@ -423,7 +430,11 @@ impl Networks {
     /// When the kernel refuses a change of rules; the rest is removed nevertheless.
     pub async fn disconnect(&self, sandbox: &SandboxId) -> Result<()> {
         let (shared, sandbox) = (Arc::clone(&self.shared), sandbox.clone());
-        detached(async move { connect::disconnect(&shared, &sandbox, None, Departure::OutOfForce).await }).await
+        detached(async move {
+            shared.resolvers.stop(&sandbox).await;
+            connect::disconnect(&shared, &sandbox, None, Departure::OutOfForce).await
+        })
+        .await
     }
 
     /// Waits until what was disconnected so far has left nothing: for a graceful stop of the daemon.
@@ -431,18 +442,50 @@ impl Networks {
         self.shared.settle().await;
     }
 
-    /// Takes a sandbox out of one network; its interface is gone when this returns.
+    /// Serves names at 127.0.0.11 in a sandbox that is in a network with names, and no longer in one that is not. It ends
+    /// when the sandbox is disconnected, and with the daemon, whose next start has to ask for it again.
+    ///
+    /// # Errors
+    /// When the resolver's sockets cannot be opened.
+    pub async fn serve_names(&self, sandbox: &SandboxId, netns: BorrowedFd<'_>, forwarding: Forwarding) -> Result<()> {
+        dns::serve_names(&self.shared, sandbox, netns, forwarding).await
+    }
+
+    /// Gives a sandbox another name in all its networks.
+    ///
+    /// # Errors
+    /// When the store cannot be written; the name holds until the daemon ends then.
+    pub async fn rename(&self, sandbox: &SandboxId, name: &str) -> Result<()> {
+        let renamed: Vec<EndpointRecord> = {
+            let mut state = self.shared.write();
+            let of_sandbox = state.sandboxes.get(sandbox).cloned().unwrap_or_default();
+            let named = of_sandbox.into_iter().filter(|c| c.record.name.is_some());
+            let renamed = named.map(|c| EndpointRecord { name: Some(name.to_owned()), ..c.record }).collect::<Vec<_>>();
+            gateway::enter(&mut state, renamed.iter().cloned());
+            renamed
+        };
+        let write = move |tx: &rusqlite::Transaction<'_>| renamed.iter().try_for_each(|row| endpoint::replace(tx, row));
+        self.shared.store.write(crate::metadata::Durability::Crash, write).await
+    }
+
+    /// Takes a sandbox out of one network; its interface is gone when this returns. When it had the default route or
+    /// published ports, another endpoint of the sandbox takes these over first.
     ///
     /// # Errors
     /// `NotFound` for the network, `InvalidArgument` when the sandbox is not in it.
-    pub async fn disconnect_from(&self, sandbox: &SandboxId, name_or_id: &str) -> Result<()> {
+    pub async fn disconnect_from(&self, sandbox: &SandboxId, netns: BorrowedFd<'_>, name_or_id: &str) -> Result<()> {
         let network = self.get(name_or_id)?;
         if !network.endpoints.iter().any(|endpoint| endpoint.sandbox == *sandbox) {
             let message = format!("sandbox {} is not connected to network {}", sandbox.short(), network.name);
             return Err(Error::invalid(message));
         }
+        let netns = netns.try_clone_to_owned()?;
         let (shared, sandbox, id) = (Arc::clone(&self.shared), sandbox.clone(), network.id.clone());
-        detached(async move { connect::disconnect(&shared, &sandbox, Some(&id), Departure::Complete).await }).await
+        detached(async move {
+            gateway::settle(&shared, &sandbox, netns, Some(&id), &[]).await?;
+            connect::disconnect(&shared, &sandbox, Some(&id), Departure::Complete).await
+        })
+        .await
     }
 }
 

@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -42,13 +42,13 @@ struct Held {
 
 #[derive(Debug)]
 enum Holder {
-    Served(AbortHandle),
+    Served(AbortHandle, watch::Sender<SocketAddr>),
     Bare(#[expect(dead_code, reason = "held for its destructor: the port is free when it is closed")] Option<OwnedFd>),
 }
 
 impl Drop for Holder {
     fn drop(&mut self) {
-        if let Self::Served(task) = self {
+        if let Self::Served(task, _) = self {
             task.abort();
         }
     }
@@ -99,18 +99,25 @@ impl Ports {
     /// Keeps the reservations and serves them towards the sandbox.
     pub(super) fn keep(&self, reserved: Reserved, target_v4: Option<Ipv4Addr>, target_v6: Option<Ipv6Addr>) {
         for (port, socket) in reserved.sockets {
-            let v4 = target_v4.map(IpAddr::V4);
-            let v6 = target_v6.map(IpAddr::V6);
-            let target = if port.host_ip.is_ipv4() { v4.or(v6) } else { v6.or(v4) };
-            let holder = match (socket, target) {
+            let holder = match (socket, target(&port, target_v4, target_v6)) {
                 (Some(socket), Some(target)) if self.serve && port.protocol != Protocol::Sctp => {
-                    let target = SocketAddr::new(target, port.container_port);
+                    let (sender, target) = watch::channel(target);
                     let task = proxy::serve(socket, port.protocol, target, Arc::clone(&self.sessions));
-                    Holder::Served(tokio::spawn(task).abort_handle())
+                    Holder::Served(tokio::spawn(task).abort_handle(), sender)
                 }
                 (socket, _) => Holder::Bare(socket),
             };
             self.lock().ports.insert(port, holder);
+        }
+    }
+
+    /// Leads connections that come from now on to other addresses of the sandbox; those that are open go on.
+    pub(super) fn retarget(&self, ports: &[PublishedPort], v4: Option<Ipv4Addr>, v6: Option<Ipv6Addr>) {
+        let held = self.lock();
+        for port in ports {
+            if let (Some(Holder::Served(_, sender)), Some(target)) = (held.ports.get(port), target(port, v4, v6)) {
+                sender.send_replace(target);
+            }
         }
     }
 
@@ -198,6 +205,13 @@ impl Ports {
         }
         Ok(sockets)
     }
+}
+
+/// The address in the sandbox that a port leads to: of the host address's family, else of the other.
+fn target(port: &PublishedPort, v4: Option<Ipv4Addr>, v6: Option<Ipv6Addr>) -> Option<SocketAddr> {
+    let (v4, v6) = (v4.map(IpAddr::V4), v6.map(IpAddr::V6));
+    let ip = if port.host_ip.is_ipv4() { v4.or(v6) } else { v6.or(v4) };
+    Some(SocketAddr::new(ip?, port.container_port))
 }
 
 /// Two ports that one socket each could not be bound to.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::network::spec::Protocol;
@@ -26,19 +26,23 @@ const UDP_DATAGRAM_MAX: usize = 65_535;
 /// Pause after a failed accept: descriptors may be used up.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Where connections that come from now on lead.
+pub(super) type Target = watch::Receiver<SocketAddr>;
+
 /// Serves a bound socket until the task is ended; logs why when it cannot.
-pub(super) async fn serve(socket: OwnedFd, protocol: Protocol, target: SocketAddr, sessions: Arc<Semaphore>) {
+pub(super) async fn serve(socket: OwnedFd, protocol: Protocol, target: Target, sessions: Arc<Semaphore>) {
+    let first = *target.borrow();
     let served = match protocol {
         Protocol::Tcp => serve_tcp(socket, target, sessions).await,
         Protocol::Udp => serve_udp(socket, target, sessions).await,
         Protocol::Sctp => Ok(()),
     };
     if let Err(error) = served {
-        tracing::warn!(%error, %target, "the proxy of a published port is not served");
+        tracing::warn!(%error, target = %first, "the proxy of a published port is not served");
     }
 }
 
-async fn serve_tcp(socket: OwnedFd, target: SocketAddr, sessions: Arc<Semaphore>) -> io::Result<()> {
+async fn serve_tcp(socket: OwnedFd, target: Target, sessions: Arc<Semaphore>) -> io::Result<()> {
     let listener = TcpListener::from_std(std::net::TcpListener::from(socket))?;
     // Connections end with the port: dropping the set aborts them.
     let mut connections = JoinSet::new();
@@ -48,10 +52,11 @@ async fn serve_tcp(socket: OwnedFd, target: SocketAddr, sessions: Arc<Semaphore>
                 // A port without a connection holds no place; this many wait for one at most.
                 let Ok(permit) = Arc::clone(&sessions).acquire_owned().await else { return Ok(()) };
                 while connections.try_join_next().is_some() {}
+                let target = *target.borrow();
                 connections.spawn(splice(client, target, permit));
             }
             Err(error) => {
-                tracing::debug!(%error, %target, "accept for a published port");
+                tracing::debug!(%error, "accept for a published port");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -68,7 +73,7 @@ async fn splice(mut client: TcpStream, target: SocketAddr, _permit: OwnedSemapho
     let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
 }
 
-async fn serve_udp(socket: OwnedFd, target: SocketAddr, sessions: Arc<Semaphore>) -> io::Result<()> {
+async fn serve_udp(socket: OwnedFd, target: Target, sessions: Arc<Semaphore>) -> io::Result<()> {
     let socket = Arc::new(UdpSocket::from_std(std::net::UdpSocket::from(socket))?);
     let mut clients: HashMap<SocketAddr, mpsc::Sender<Vec<u8>>> = HashMap::new();
     let mut tasks = JoinSet::new();
@@ -90,6 +95,7 @@ async fn serve_udp(socket: OwnedFd, target: SocketAddr, sessions: Arc<Semaphore>
         let (queue, datagrams) = mpsc::channel(UDP_QUEUE_MAX);
         let _ = queue.try_send(datagram);
         clients.insert(client, queue);
+        let target = *target.borrow();
         tasks.spawn(udp_session(Arc::clone(&socket), client, target, datagrams, permit));
     }
 }

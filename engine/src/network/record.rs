@@ -53,6 +53,13 @@ pub struct NetworkRecord {
     pub bridge: Option<String>,
 }
 
+impl NetworkRecord {
+    /// Whether sandboxes in it find each other by name: not in the default bridge, as with Docker.
+    pub(super) fn has_names(&self) -> bool {
+        !self.predefined
+    }
+}
+
 /// A stored endpoint. It is written, with its addresses, before the kernel knows of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndpointRecord {
@@ -74,12 +81,21 @@ pub struct EndpointRecord {
     pub interface: String,
     /// Interface name on the host.
     pub host_interface: String,
-    /// It has the sandbox's default route.
+    /// It has the sandbox's default route of IPv4 (of both families in records of before there was another field).
     pub default_route: bool,
+    /// It has the sandbox's default route of IPv6.
+    #[serde(default)]
+    pub default_route_v6: bool,
+    /// Which endpoint has the default routes: the highest wins.
+    #[serde(default)]
+    pub gateway_priority: i64,
     /// The sandbox's name in this network.
     pub name: Option<String>,
     /// Further names.
     pub aliases: Vec<String>,
+    /// Names that only this sandbox resolves here, with the names that others have: (theirs, here).
+    #[serde(default)]
+    pub links: Vec<(String, String)>,
     /// Ports published through this endpoint's addresses.
     pub ports: Vec<PublishedPort>,
 }

@@ -83,6 +83,9 @@ pub struct EndpointSpec {
     pub name: Option<String>,
     /// Further names.
     pub aliases: Vec<String>,
+    /// Names that only this sandbox resolves here, with the names that others have: (theirs, here).
+    #[serde(default)]
+    pub links: Vec<(String, String)>,
     /// A fixed IPv4 address.
     pub ipv4: Option<Ipv4Addr>,
     /// A fixed IPv6 address.

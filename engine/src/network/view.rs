@@ -69,8 +69,12 @@ pub struct EndpointView {
     pub gateway_v4: Option<Ipv4Addr>,
     /// Next hop of the IPv6 default route.
     pub gateway_v6: Option<Ipv6Addr>,
-    /// This endpoint has the sandbox's default route.
+    /// This endpoint has the sandbox's default route of IPv4.
     pub default_route: bool,
+    /// This endpoint has the sandbox's default route of IPv6.
+    pub default_route_v6: bool,
+    /// As asked.
+    pub gateway_priority: i64,
     /// Hardware address.
     pub mac: [u8; 6],
     /// Interface name in the sandbox.
@@ -81,6 +85,8 @@ pub struct EndpointView {
     pub name: Option<String>,
     /// Its further names.
     pub aliases: Vec<String>,
+    /// Names that only this sandbox resolves here, with the names that others have: (theirs, here).
+    pub links: Vec<(String, String)>,
 }
 
 /// A container port as it is published.
@@ -101,10 +107,6 @@ pub struct PublishedPort {
 pub struct DnsView {
     /// The resolver to name in `resolv.conf`; when absent the host's own are copied.
     pub resolver: Option<IpAddr>,
-    /// Whether names outside of the sandbox's networks may be asked for: not when all of them are internal.
-    pub external: bool,
-    /// Names and addresses of the sandbox's peers at the time of the attachment.
-    pub peers: Vec<(String, IpAddr)>,
 }
 
 /// What [`super::Networks::connect`] made.

@@ -110,6 +110,9 @@ impl SandboxDriver {
             Command::Up(reply) => drop(reply.send(self.up().await)),
             Command::BeginStop(reply) => drop(reply.send(self.begin_stop().await)),
             Command::Down(reply) => drop(reply.send(self.down().await)),
+            Command::Connect(endpoint, reply) => drop(reply.send(self.connect_network(*endpoint).await)),
+            Command::Disconnect(network, reply) => drop(reply.send(self.disconnect_network(&network).await)),
+            Command::Renamed(name) => self.renamed(&name).await,
             Command::Remove(reply) => {
                 let result = self.remove().await;
                 let gone = result.is_ok();

@@ -20,28 +20,40 @@ pub(crate) fn hostname(record: &SandboxRecord) -> String {
     record.spec.name.get(..12).filter(|_| record.implicit).unwrap_or(record.id.short()).to_owned()
 }
 
-/// What is asked of the networks. None named is the default bridge.
-pub(crate) fn wanted_endpoints(asked: &[EndpointSpec], record: &SandboxRecord) -> Vec<network::EndpointSpec> {
-    let named = |spec: &EndpointSpec| network::EndpointSpec {
-        network: if spec.network.is_empty() || spec.network == "default" {
-            DEFAULT_NETWORK.to_owned()
-        } else {
-            spec.network.clone()
-        },
-        aliases: spec.aliases.clone(),
-        ipv4: spec.ipv4,
-        ipv6: spec.ipv6,
-        mac: spec.mac,
-        ..Default::default()
+/// What a pod without a network plugin is given: the default bridge.
+pub(crate) fn pod_endpoint() -> EndpointSpec {
+    EndpointSpec { network: DEFAULT_NETWORK.to_owned(), ..EndpointSpec::default() }
+}
+
+/// What is asked of the networks. Beside the aliases a sandbox has its own name, its container's short id and its
+/// hostname.
+pub(crate) fn wanted_endpoint(
+    asked: &EndpointSpec,
+    record: &SandboxRecord,
+    name: Option<&str>,
+) -> network::EndpointSpec {
+    let network = match asked.network.as_str() {
+        "" | "default" => DEFAULT_NETWORK,
+        named => named,
     };
-    let mut wanted: Vec<_> = asked.iter().map(named).collect();
-    if wanted.is_empty() {
-        wanted.push(network::EndpointSpec::new(DEFAULT_NETWORK));
+    let short_id = record.spec.name.get(..12).filter(|_| record.implicit).map(String::from);
+    let mut aliases = asked.aliases.clone();
+    for further in short_id.into_iter().chain([hostname(record)]) {
+        if !aliases.contains(&further) && name != Some(further.as_str()) {
+            aliases.push(further);
+        }
     }
-    for endpoint in &mut wanted {
-        endpoint.aliases.push(hostname(record));
+    network::EndpointSpec {
+        network: network.to_owned(),
+        name: name.map(String::from),
+        aliases,
+        links: asked.links.clone(),
+        ipv4: asked.ipv4,
+        ipv6: asked.ipv6,
+        mac: asked.mac,
+        interface: asked.interface.clone(),
+        gateway_priority: asked.gateway_priority,
     }
-    wanted
 }
 
 /// Ports to publish, in the networks' form.
@@ -73,6 +85,7 @@ pub(crate) fn endpoints(attachment: &Attachment) -> Vec<EndpointInfo> {
         mac: endpoint.mac.map(|byte| format!("{byte:02x}")).join(":"),
         interface: endpoint.interface.clone(),
         aliases: endpoint.aliases.clone(),
+        gateway_priority: endpoint.gateway_priority,
     };
     attachment.endpoints.iter().map(info).collect()
 }

@@ -10,6 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ContainerId, Owner, SandboxId};
 use crate::sandbox::record::HeldNamespaces;
 use crate::sandbox::{EndpointInfo, PublishedPort, SandboxPhase, SandboxView};
+use crate::spec::EndpointSpec;
 use crate::task::Shim;
 
 /// What a container needs of a sandbox that is up. A value: it stays as it was when the sandbox goes down.
@@ -31,6 +32,12 @@ pub(crate) enum Command {
     BeginStop(oneshot::Sender<Result<()>>),
     /// Take it down: network and shim.
     Down(oneshot::Sender<Result<()>>),
+    /// Put it into one more network; it may be down.
+    Connect(Box<EndpointSpec>, oneshot::Sender<Result<()>>),
+    /// Take it out of a network, by name or id.
+    Disconnect(String, oneshot::Sender<Result<()>>),
+    /// Its container has another name.
+    Renamed(String),
     /// Remove its record and end the driver.
     Remove(oneshot::Sender<Result<()>>),
     /// A container was made in it.

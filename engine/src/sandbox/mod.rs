@@ -5,9 +5,11 @@
 //! (none) ─► Creating ─► Ready ─► Stopping ─► NotReady ─► Removing ─► (none)
 //! ```
 
+pub(crate) mod connect;
 pub(crate) mod driver;
 pub mod etc_files;
 pub(crate) mod facts;
+pub(crate) mod files;
 pub(crate) mod handle;
 pub(crate) mod record;
 pub(crate) mod remove;
@@ -57,7 +59,7 @@ pub struct SandboxView {
     pub shim_pid: u32,
     /// Path of its network namespace, empty for the host's or when down.
     pub netns_path: String,
-    /// Endpoints, while up. The first has the default route.
+    /// Endpoints, while up, in the order of their connection.
     pub endpoints: Vec<EndpointInfo>,
     /// Published ports, while up.
     pub ports: Vec<PublishedPort>,
@@ -94,6 +96,9 @@ pub struct EndpointInfo {
     pub interface: String,
     /// Names.
     pub aliases: Vec<String>,
+    /// As asked.
+    #[serde(default)]
+    pub gateway_priority: i64,
 }
 
 /// A port that is published.

@@ -1,6 +1,6 @@
 //! Run: the network namespace, its endpoints and the shim, side by side; then the namespaces of a pod.
 
-use std::net::IpAddr;
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::engine::Core;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{NewEvent, ObjectKind, now_ns};
 use crate::failpoint::failpoint;
-use crate::id::{ContainerId, SandboxId};
+use crate::id::{ContainerId, NetworkId, SandboxId};
 use crate::metadata::Durability;
 use crate::metadata::tables::sandbox as table;
 use crate::network::Attachment;
@@ -142,7 +142,7 @@ impl SandboxDriver {
         let held = self.hold(shim.as_ref()).await?;
         let endpoints: Vec<EndpointInfo> = facts::endpoints(&attachment);
         let hostname = facts::hostname(&self.record);
-        self.write_etc(&hostname, &endpoints, &attachment)?;
+        self.write_etc(&hostname, &endpoints)?;
         failpoint("sandbox.up")?;
         Ok(UpSandbox { shim, held, endpoints, ports: facts::ports(&attachment), hostname })
     }
@@ -166,17 +166,28 @@ impl SandboxDriver {
         let Some(netns) = netns else { return Ok(Attachment::default()) };
         let spec = &self.record.spec;
         let ports = facts::port_mappings(&spec.ports);
+        let id = &self.record.id;
         match &spec.network {
-            NetworkMode::Networks(wanted) => {
-                let wanted = facts::wanted_endpoints(wanted, &self.record);
-                self.core.networks.connect(&self.record.id, netns.as_fd(), &wanted, &ports).await
+            NetworkMode::Networks(asked) => {
+                let name = self.container_name();
+                let wanted: Vec<_> =
+                    asked.iter().map(|one| facts::wanted_endpoint(one, &self.record, name.as_deref())).collect();
+                let attachment = self.core.networks.connect(id, netns.as_fd(), &wanted, &ports).await?;
+                self.core.networks.serve_names(id, netns.as_fd(), etc_files::forwarding(&spec.dns)).await?;
+                Ok(attachment)
             }
             NetworkMode::Pod => {
-                let wanted = facts::wanted_endpoints(&[], &self.record);
-                self.core.networks.connect(&self.record.id, netns.as_fd(), &wanted, &ports).await
+                let wanted = [facts::wanted_endpoint(&facts::pod_endpoint(), &self.record, None)];
+                self.core.networks.connect(id, netns.as_fd(), &wanted, &ports).await
             }
             NetworkMode::None | NetworkMode::Host | NetworkMode::Container(_) => Ok(Attachment::default()),
         }
+    }
+
+    /// The name of the container that the sandbox was made for.
+    pub(crate) fn container_name(&self) -> Option<String> {
+        let first = self.live.containers.first().filter(|_| self.record.implicit)?;
+        Some(self.core.containers.get(first)?.view().name.clone())
     }
 
     /// The namespaces that its containers join. A docker container's own sandbox holds only the network: the others
@@ -231,30 +242,6 @@ impl SandboxDriver {
         })
     }
 
-    fn write_etc(&self, hostname: &str, endpoints: &[EndpointInfo], attachment: &Attachment) -> Result<()> {
-        let spec = &self.record.spec;
-        let dir = self.core.sandbox_dir(&self.record.id);
-        let named = |e: std::io::Error| Error::from(e).context(format!("write into {}", dir.display()));
-        std::fs::create_dir_all(&dir).map_err(named)?;
-        let own_network = !matches!(spec.network, NetworkMode::Host);
-        let host = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-        let addresses = endpoints.iter().flat_map(|e| {
-            [e.ipv4.map(|(ip, _)| IpAddr::V4(ip)), e.ipv6.map(|(ip, _)| IpAddr::V6(ip))].into_iter().flatten()
-        });
-        let addresses: Vec<IpAddr> = addresses.collect();
-        let gateway = endpoints.iter().find_map(|e| e.gateway_ipv4.map(IpAddr::V4));
-        let extra =
-            spec.extra_hosts.iter().map(|text| etc_files::extra_host(text, gateway)).collect::<Result<Vec<_>>>()?;
-        let mut dns = spec.dns.clone();
-        if let (Some(resolver), true) = (attachment.dns.resolver, dns.servers.is_empty()) {
-            dns.servers = vec![resolver.to_string()];
-        }
-        let hosts = etc_files::hosts(hostname, &spec.domainname, &addresses, &extra);
-        std::fs::write(dir.join("resolv.conf"), etc_files::resolv_conf(&dns, &host, own_network)).map_err(named)?;
-        std::fs::write(dir.join("hosts"), hosts).map_err(named)?;
-        std::fs::write(dir.join("hostname"), format!("{hostname}\n")).map_err(named)
-    }
-
     /// A sandbox event (`start`, `stop`, `destroy`).
     pub(crate) async fn event(&self, action: &str) {
         let attributes = self.record.spec.labels.clone();
@@ -273,23 +260,21 @@ impl SandboxDriver {
     /// docker's network events, one for each endpoint.
     pub(crate) async fn network_events(&self, action: &str) {
         for endpoint in &self.live.endpoints {
-            let container = self.live.containers.first().map(ContainerId::to_string).unwrap_or_default();
-            let attributes = [
-                ("container".to_owned(), container),
-                ("name".to_owned(), endpoint.network_name.clone()),
-                ("type".to_owned(), "bridge".to_owned()),
-            ];
-            self.core
-                .events
-                .publish(NewEvent {
-                    kind: ObjectKind::Network,
-                    action: action.to_owned(),
-                    id: endpoint.network_id.to_string(),
-                    owner: Some(self.record.owner()),
-                    attributes: attributes.into_iter().collect(),
-                })
-                .await;
+            self.network_event(action, &endpoint.network_id).await;
         }
+    }
+
+    /// docker's network event of this sandbox's container.
+    pub(crate) async fn network_event(&self, action: &str, network: &NetworkId) {
+        let container = self.live.containers.first().map(ContainerId::to_string).unwrap_or_default();
+        let mut attributes = BTreeMap::from([("container".to_owned(), container)]);
+        if let Ok(view) = self.core.networks.get(network.as_str()) {
+            attributes.insert("name".to_owned(), view.name.clone());
+            attributes.insert("type".to_owned(), view.driver.clone());
+        }
+        let (kind, owner) = (ObjectKind::Network, Some(self.record.owner()));
+        let event = NewEvent { kind, action: action.to_owned(), id: network.to_string(), owner, attributes };
+        self.core.events.publish(event).await;
     }
 }
 

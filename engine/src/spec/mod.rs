@@ -224,7 +224,7 @@ pub enum NetworkMode {
     None,
     /// The namespace of another container's sandbox.
     Container(ContainerId),
-    /// Endpoints on the engine's networks, the first is the default route. Empty = the default bridge.
+    /// Endpoints on the engine's networks, interfaces in this order. Empty = only loopback, until it is connected.
     Networks(Vec<EndpointSpec>),
     /// As the pod network of the node: CNI if configured, else the built-in bridge.
     Pod,
@@ -243,6 +243,15 @@ pub struct EndpointSpec {
     pub ipv6: Option<Ipv6Addr>,
     /// Wanted MAC.
     pub mac: Option<[u8; 6]>,
+    /// Which endpoint has the default route: the highest wins, then the first name of a network.
+    #[serde(default)]
+    pub gateway_priority: i64,
+    /// Interface name in the sandbox; `eth<n>` when absent.
+    #[serde(default)]
+    pub interface: Option<String>,
+    /// Other containers under names of this one's choice: (container name or id, name here).
+    #[serde(default)]
+    pub links: Vec<(String, String)>,
     /// Driver options.
     pub options: BTreeMap<String, String>,
 }

@@ -15,8 +15,10 @@ use sys::netlink::{Protocol as Family, Socket, list_links, netns, wait_operation
 pub(crate) const HOST: &str = "203.0.113.1";
 /// The other machine's.
 pub(crate) const LAN: &str = "203.0.113.2";
-/// How long a connection that is dropped is waited for.
-const TIMEOUT: Duration = Duration::from_millis(400);
+/// How long an answer that must come is waited for: a first packet may be lost, and this machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a connection that must not come about is waited for.
+const REFUSAL: Duration = Duration::from_millis(400);
 /// Set in the process under `unshare`.
 const INSIDE: &str = "GANTRY_TEST_INSIDE";
 
@@ -159,29 +161,44 @@ pub(crate) fn serve_udp(netns: BorrowedFd<'_>, name: &'static str, port: u16) {
     });
 }
 
-/// What the server at `address` answers to a client in `netns`; an error when it cannot be reached.
+/// What the server at `address` answers to a client in `netns`, which is patient.
 pub(crate) fn ask(netns: BorrowedFd<'_>, address: &str, port: u16) -> io::Result<String> {
+    ask_for(netns, address, port, PATIENCE)
+}
+
+/// Whether a client in `netns` cannot reach a server at `address`.
+pub(crate) fn is_refused(netns: BorrowedFd<'_>, address: &str, port: u16) -> bool {
+    ask_for(netns, address, port, REFUSAL).is_err()
+}
+
+fn ask_for(netns: BorrowedFd<'_>, address: &str, port: u16, limit: Duration) -> io::Result<String> {
     let address = SocketAddr::new(address.parse().unwrap(), port);
     netns::within(netns, || {
-        let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
-        stream.set_read_timeout(Some(TIMEOUT))?;
+        let mut stream = TcpStream::connect_timeout(&address, limit)?;
+        stream.set_read_timeout(Some(limit))?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         if answer.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(answer) }
     })
 }
 
-/// The same over UDP.
+/// As [`ask`], over UDP; a datagram that is lost is sent again.
 pub(crate) fn ask_udp(netns: BorrowedFd<'_>, address: &str, port: u16) -> io::Result<String> {
     let address = SocketAddr::new(address.parse().unwrap(), port);
+    let begin = Instant::now();
     netns::within(netns, || {
         let socket = UdpSocket::bind(if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })?;
-        socket.set_read_timeout(Some(TIMEOUT))?;
+        socket.set_read_timeout(Some(REFUSAL))?;
         socket.connect(address)?;
-        socket.send(b"?")?;
-        let mut buffer = [0; 2048];
-        let len = socket.recv(&mut buffer)?;
-        Ok(String::from_utf8_lossy(&buffer[..len]).into_owned())
+        loop {
+            socket.send(b"?")?;
+            let mut buffer = [0; 2048];
+            match socket.recv(&mut buffer) {
+                Ok(len) => return Ok(String::from_utf8_lossy(&buffer[..len]).into_owned()),
+                Err(error) if begin.elapsed() > PATIENCE => return Err(error),
+                Err(_) => {}
+            }
+        }
     })
 }
 

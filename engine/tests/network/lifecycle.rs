@@ -10,7 +10,7 @@ use engine::id::SandboxId;
 use engine::metadata::tables::address;
 use engine::network::{EndpointSpec, IpamPool, PortMapping};
 
-use crate::lab::{HOST, Lab, Sandbox, ask, isolated, links, nft_table, run, serve, spec, tcp, wait_until};
+use crate::lab::{HOST, Lab, Sandbox, ask, is_refused, isolated, links, nft_table, run, serve, spec, tcp, wait_until};
 
 #[test]
 fn the_kernel_has_the_table_that_the_text_says() {
@@ -113,7 +113,7 @@ fn a_restart_finds_everything_in_force() {
         let removed = networks.retain(&HashSet::from([second.clone()])).await.unwrap();
         assert_eq!(removed.len(), 1, "{removed:?}");
         networks.settle().await;
-        assert!(ask(lab.lan.as_fd(), HOST, 8080).is_err());
+        assert!(is_refused(lab.lan.as_fd(), HOST, 8080));
         assert_eq!(networks.get("mine").unwrap().endpoints.len(), 1);
     });
 }
@@ -127,7 +127,7 @@ fn a_bridge_that_was_deleted_is_made_again_at_start_with_its_ports() {
         serve(web.fd(), "web", 80);
         drop(networks);
         run("ip", &["link", "del", "gantry0"]);
-        assert!(ask(lab.lan.as_fd(), HOST, 8080).is_err());
+        assert!(is_refused(lab.lan.as_fd(), HOST, 8080));
         let _networks = lab.open(|_| {}).await;
         assert!(ask(lab.lan.as_fd(), HOST, 8080).is_ok());
     });
@@ -226,9 +226,9 @@ fn a_fixed_address_can_be_had_again_at_once() {
             networks.disconnect(&first).await.unwrap();
         }
         networks.connect(&second, netns.as_fd(), &wanted, &[tcp(None, 8080, 80)]).await.unwrap();
-        networks.disconnect_from(&second, "bridge").await.unwrap();
+        networks.disconnect_from(&second, netns.as_fd(), "bridge").await.unwrap();
         assert!(!links().iter().any(|link| link.starts_with("veth")), "gone at once where the sandbox lives on");
-        assert!(networks.disconnect_from(&second, "bridge").await.is_err());
+        assert!(networks.disconnect_from(&second, netns.as_fd(), "bridge").await.is_err());
     });
 }
 

@@ -20,6 +20,16 @@ pub fn insert(connection: &Connection, record: &EndpointRecord) -> Result<()> {
     Ok(())
 }
 
+/// Stores an endpoint anew.
+///
+/// # Errors
+/// `Internal` when it cannot be written.
+pub fn replace(connection: &Connection, record: &EndpointRecord) -> Result<()> {
+    let json = to_json(record)?;
+    connection.execute("UPDATE endpoint SET record = ?2 WHERE id = ?1", params![record.id.as_str(), json])?;
+    Ok(())
+}
+
 /// Forgets an endpoint.
 ///
 /// # Errors

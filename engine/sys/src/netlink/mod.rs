@@ -19,6 +19,6 @@ pub use link::{
     rename_link, set_bridge_port_flag, set_link_master, set_link_up, wait_operational,
 };
 pub use message::{Attributes, Message};
-pub use route::{Route, add_default_route, list_routes};
+pub use route::{Route, add_default_route, list_routes, remove_default_route, replace_default_route};
 pub(crate) use socket::{APPEND, CREATE};
 pub use socket::{Answer, Protocol, Socket, netlink_errno};

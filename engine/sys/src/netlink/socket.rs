@@ -15,6 +15,8 @@ pub(crate) const REQUEST: u16 = 1;
 pub(crate) const ACK: u16 = 4;
 /// `NLM_F_DUMP`.
 pub(crate) const DUMP: u16 = 0x300;
+/// `NLM_F_REPLACE`.
+pub(crate) const REPLACE: u16 = 0x100;
 /// `NLM_F_EXCL`.
 pub(crate) const EXCL: u16 = 0x200;
 /// `NLM_F_CREATE`.

@@ -19,6 +19,7 @@ mod lifecycle;
 mod limits;
 mod logs;
 mod network;
+mod network_connect;
 mod resume;
 mod run;
 mod security;
