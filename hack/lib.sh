@@ -30,6 +30,25 @@ need_packages() {
     trap - EXIT
 }
 
+# need_compose_v2  puts docker compose v2 into target/tools: it is a program of Debian 13 that runs on Debian 12 as it is.
+need_compose_v2() {
+    local work options
+    [ -x target/tools/docker-compose ] && return
+    say "fetching docker compose v2 of Debian 13"
+    work=$(mktemp -d)
+    mkdir -p "$work"/lists/partial "$work"/cache/archives/partial
+    printf 'deb [signed-by=%s] %s trixie main\n' /usr/share/keyrings/debian-archive-keyring.gpg \
+        "${DEBIAN_MIRROR:-http://deb.debian.org/debian}" >"$work/sources.list"
+    options=(-o "Dir::Etc::SourceList=$work/sources.list" -o Dir::Etc::SourceParts=/dev/null -o "Dir::State::Lists=$work/lists"
+        -o "Dir::Cache=$work/cache" -o APT::Sandbox::User=root)
+    (cd "$work" && apt-get -qq "${options[@]}" update >/dev/null && apt-get -qq "${options[@]}" download docker-compose >/dev/null &&
+        dpkg-deb -x docker-compose_*.deb unpacked) || fail "cannot fetch docker-compose of Debian 13 (mirror: DEBIAN_MIRROR)"
+    mkdir -p target/tools
+    install -m 755 "$work/unpacked/usr/libexec/docker/cli-plugins/docker-compose" target/tools/docker-compose
+    rm -rf "$work"
+    target/tools/docker-compose version >/dev/null || fail "docker compose v2 of Debian 13 does not run here"
+}
+
 need_root() { [ "$(id -u)" = 0 ] || fail "$0 makes namespaces, mounts and cgroups: run it as root"; }
 
 # test_binaries  reads cargo's JSON messages and prints "name path" for each test executable.

@@ -88,6 +88,7 @@ fn view(spec: ContainerSpec) -> ContainerView {
             mac: "02:42:ac:11:00:02".into(),
             interface: "eth0".into(),
             aliases: Vec::new(),
+            gateway_priority: 0,
         }],
         ports: vec![PublishedPort {
             container_port: 80,

@@ -91,11 +91,11 @@ pub(super) async fn connect(
 pub(super) fn attachment(state: &State, sandbox: &SandboxId) -> Attachment {
     let Some(connected) = state.sandboxes.get(sandbox) else { return Attachment::default() };
     let mut networks = connected.iter().filter_map(|c| state.networks.get(&c.record.network_id));
-    let resolver = networks.any(|n| n.record.has_names()).then_some(dns::ADDRESS);
+    let embedded = networks.any(|n| n.record.has_names());
     Attachment {
         endpoints: connected.iter().map(|c| Arc::clone(&c.view)).collect(),
         ports: connected.iter().flat_map(|c| c.record.ports.iter().cloned()).collect(),
-        dns: DnsView { resolver: resolver.map(IpAddr::V4) },
+        dns: DnsView { resolver: embedded.then_some(IpAddr::V4(dns::ADDRESS)), embedded },
     }
 }
 

@@ -107,6 +107,8 @@ pub struct PublishedPort {
 pub struct DnsView {
     /// The resolver to name in `resolv.conf`; when absent the host's own are copied.
     pub resolver: Option<IpAddr>,
+    /// It is the engine's own, which serves the names of containers and forwards the rest itself.
+    pub embedded: bool,
 }
 
 /// What [`super::Networks::connect`] made.

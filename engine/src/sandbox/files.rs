@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::network::DnsView;
 use crate::sandbox::driver::SandboxDriver;
 use crate::sandbox::{EndpointInfo, etc_files, facts};
 use crate::spec::NetworkMode;
@@ -17,7 +18,7 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 
 impl SandboxDriver {
     /// Writes all of them.
-    pub(crate) fn write_etc(&self, hostname: &str, endpoints: &[EndpointInfo]) -> Result<()> {
+    pub(crate) fn write_etc(&self, hostname: &str, endpoints: &[EndpointInfo], dns: &DnsView) -> Result<()> {
         let spec = &self.record.spec;
         let dir = self.core.sandbox_dir(&self.record.id);
         let named = |e: std::io::Error| Error::from(e).context(format!("write into {}", dir.display()));
@@ -27,7 +28,7 @@ impl SandboxDriver {
             spec.extra_hosts.iter().map(|text| etc_files::extra_host(text, gateway)).collect::<Result<Vec<_>>>()?;
         let mut hosts = etc_files::hosts(hostname, &spec.domainname, &addresses(endpoints), &extra);
         hosts.push_str(&self.link_lines()?);
-        let resolv = self.resolv_conf();
+        let resolv = self.resolv_conf(dns);
         fs::write(dir.join("resolv.conf"), &resolv).map_err(named)?;
         fs::write(dir.join(GIVEN), &resolv).map_err(named)?;
         fs::write(dir.join("hosts"), hosts).map_err(named)?;
@@ -49,7 +50,7 @@ impl SandboxDriver {
             }
         }
         let resolv_path = dir.join("resolv.conf");
-        let wanted = self.resolv_conf();
+        let wanted = self.resolv_conf(&self.core.networks.attachment(&self.record.id).dns);
         let (now, given) = (read(&resolv_path).map_err(named)?, read(&dir.join(GIVEN)).map_err(named)?);
         if now.is_some() && now == given && now.as_deref() != Some(wanted.as_str()) {
             fs::write(&resolv_path, &wanted).map_err(named)?;
@@ -58,13 +59,16 @@ impl SandboxDriver {
         Ok(())
     }
 
-    fn resolv_conf(&self) -> String {
+    fn resolv_conf(&self, dns: &DnsView) -> String {
         let spec = &self.record.spec;
+        let mut asked = spec.dns.clone();
         let host = fs::read_to_string(etc_files::HOST_RESOLV_CONF).unwrap_or_default();
-        match self.core.networks.attachment(&self.record.id).dns.resolver {
-            Some(resolver) => etc_files::resolv_conf_embedded(&spec.dns, &host, resolver),
-            None => etc_files::resolv_conf(&spec.dns, &host, spec.network != NetworkMode::Host),
+        match dns.resolver {
+            Some(resolver) if dns.embedded => return etc_files::resolv_conf_embedded(&asked, &host, resolver),
+            Some(resolver) if asked.servers.is_empty() => asked.servers = vec![resolver.to_string()],
+            _ => {}
         }
+        etc_files::resolv_conf(&asked, &host, spec.network != NetworkMode::Host)
     }
 
     /// The host's address as a sandbox reaches it: its own gateway's, else the default bridge's.

@@ -142,7 +142,7 @@ impl SandboxDriver {
         let held = self.hold(shim.as_ref()).await?;
         let endpoints: Vec<EndpointInfo> = facts::endpoints(&attachment);
         let hostname = facts::hostname(&self.record);
-        self.write_etc(&hostname, &endpoints)?;
+        self.write_etc(&hostname, &endpoints, &attachment.dns)?;
         failpoint("sandbox.up")?;
         Ok(UpSandbox { shim, held, endpoints, ports: facts::ports(&attachment), hostname })
     }

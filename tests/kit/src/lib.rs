@@ -8,6 +8,7 @@ pub mod canary;
 pub mod census;
 pub mod command;
 pub mod daemon;
+pub mod dns;
 pub mod http;
 pub mod image;
 pub mod pty;

@@ -87,14 +87,17 @@ impl Added {
                 .and_then(|(_, gateway)| gateway)
                 .and_then(|ip| if let IpAddr::V6(ip) = ip { Some(ip) } else { None }),
             default_route: true,
+            default_route_v6: true,
+            gateway_priority: 0,
             mac: hardware_address(&answer.mac),
             interface: self.interface.clone(),
             host_interface: String::new(),
             name: None,
             aliases: Vec::new(),
+            links: Vec::new(),
         };
         let resolver = answer.nameservers.first().and_then(|text| text.parse().ok());
-        let dns = DnsView { resolver, external: true, ..DnsView::default() };
+        let dns = DnsView { resolver, embedded: false };
         Attachment { endpoints: vec![Arc::new(endpoint)], ports: self.ports(), dns }
     }
 

@@ -7,6 +7,7 @@
 
 mod client;
 mod cni;
+mod compose;
 mod concurrency;
 mod cri;
 mod daemon_life;
@@ -20,6 +21,7 @@ mod limits;
 mod logs;
 mod network;
 mod network_connect;
+mod network_names;
 mod resume;
 mod run;
 mod security;

@@ -53,13 +53,13 @@ fn a_running_container_joins_and_leaves(client: Client) {
     assert!(!client.line(&world, "exec web cat /etc/hosts").ok().contains("10.77.0.77"));
     client.line(&world, "exec peer wget -q -T 1 -O - http://10.77.0.77/index.html").failure();
     client.line(&world, "rm -f web peer").ok();
-    let events = client.args(
-        &world,
-        &["events", "--since", "0", "--until", "0s", "--filter", "network=back", "--format", "{{.Action}}"],
-    );
-    let events = events.ok();
-    let count = |action: &str| events.lines().filter(|line| *line == action).count();
-    assert_eq!((count("connect"), count("disconnect")), (3, 3), "{events}");
+    // The clients cut "now" down to a whole second.
+    wait::until("three connections and their ends among the events", Duration::from_secs(10), || {
+        let line = "events --since 0 --until 0s --filter network=back --format {{.Action}}";
+        let events = client.line(&world, line).ok();
+        let count = |action: &str| events.lines().filter(|line| *line == action).count();
+        (count("connect") == 3 && count("disconnect") == 3).then_some(())
+    });
     client.line(&world, "network rm back").ok();
     world.assert_nothing_left(&before);
 }
