@@ -18,6 +18,7 @@ use sys::mount::{MountAttributes, Propagation};
 use sys::pidfd::PidFd;
 
 use super::channel::receive_descriptor;
+use super::raw;
 
 /// Bytes of options that mount(2) takes.
 const PAGE_BYTES: usize = 4096;
@@ -33,6 +34,11 @@ pub(super) struct Overlay<'a> {
     pub(super) options: &'a [String],
     /// Attributes of the mount (`MOUNT_ATTR_*`).
     pub(super) attributes: u64,
+    /// Id-mapped copies, and the directories above that each stands for, in the order in which they are attached:
+    /// before 6.15 overlayfs takes nothing of a mount that is detached.
+    pub(super) mapped: &'a [(OwnedFd, PathBuf)],
+    /// User and group who makes the mount.
+    pub(super) identity: Option<(u32, u32)>,
 }
 
 /// Makes the overlay as a detached mount.
@@ -69,9 +75,18 @@ pub(super) fn detached(overlay: Overlay<'_>) -> io::Result<OwnedFd> {
 fn mount_and_copy(target: &Path, overlay: Overlay<'_>) -> io::Result<OwnedFd> {
     sys::mount::change_propagation(Path::new("/"), Propagation::Private)?;
     // Opened here: overlayfs takes only directories of its own mount namespace.
+    for (mapped, path) in overlay.mapped {
+        sys::mount::attach_at(mapped, path)?;
+    }
     let mut open = Vec::new();
     let data = options(overlay, &mut open)?;
-    rustix::mount::mount(c"overlay", target, c"overlay", MountFlags::empty(), Some(data.as_c_str()))?;
+    let at = rustix::fs::open(target, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let at = format!("/proc/self/fd/{}", at.as_raw_fd());
+    let make = || rustix::mount::mount(c"overlay", at.as_str(), c"overlay", MountFlags::empty(), Some(data.as_c_str()));
+    match overlay.identity {
+        None => make(),
+        Some((user, group)) => raw::with_fs_identity(user, group, make)?,
+    }?;
     sys::mount::clone_tree(target, false)
 }
 
@@ -116,7 +131,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let count = |n: usize| {
             let layers = vec![dir.path().to_owned(); n];
-            let overlay = Overlay { layers: &layers, writable: None, options: &[], attributes: 0 };
+            let overlay =
+                Overlay { layers: &layers, writable: None, options: &[], attributes: 0, mapped: &[], identity: None };
             options(overlay, &mut Vec::new()).map(|text| text.as_bytes().len())
         };
         assert!(count(128).unwrap() < PAGE_BYTES);

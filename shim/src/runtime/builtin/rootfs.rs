@@ -1,9 +1,7 @@
 //! The root file system as a detached mount, made by the shim before the container's process exists, so that neither
 //! the host's mount table nor the container's paths have a part in it.
 
-use std::ffi::OsStr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use shim_api::proto::types::Mount;
@@ -119,8 +117,9 @@ fn overlay(options: &MountOptions) -> Result<OwnedFd> {
         None => None,
         Some(map) => Some(Mapped::new(&layers, value("upperdir"), value("workdir"), &map.userns)?),
     };
-    let (layers, upper, work) = match &mapped {
-        None => (layers, value("upperdir").map(PathBuf::from), value("workdir").map(PathBuf::from)),
+    let plain = (value("upperdir").map(PathBuf::from), value("workdir").map(PathBuf::from));
+    let (named_layers, upper, work) = match &mapped {
+        None => (layers.clone(), plain.0.clone(), plain.1.clone()),
         Some(mapped) => (mapped.layers.clone(), mapped.upper.clone(), mapped.work.clone()),
     };
     let attributes = options.attributes.set | if upper.is_none() { MountAttributes::RDONLY } else { 0 };
@@ -130,7 +129,7 @@ fn overlay(options: &MountOptions) -> Result<OwnedFd> {
         .filter(|(key, _)| !matches!(key.as_str(), "lowerdir" | "upperdir" | "workdir" | "uidmap" | "gidmap"))
         .collect();
     let bytes = |path: &Path| path.as_os_str().as_encoded_bytes().to_vec();
-    let layer_bytes: Vec<Vec<u8>> = layers.iter().map(|layer| bytes(layer)).collect();
+    let layer_bytes: Vec<Vec<u8>> = named_layers.iter().map(|layer| bytes(layer)).collect();
     let (upper, work) = (upper.as_deref().map(bytes), work.as_deref().map(bytes));
     let build = |lowers: &[Vec<u8>], key: &'static str| {
         let mut parameters = vec![Parameter::Text("source", b"overlay")];
@@ -150,14 +149,15 @@ fn overlay(options: &MountOptions) -> Result<OwnedFd> {
             .iter()
             .map(|(key, value)| value.as_deref().map_or_else(|| key.clone(), |value| format!("{key}={value}")))
             .collect();
-        let text = |path: &Option<Vec<u8>>| path.as_deref().map(|p| PathBuf::from(OsStr::from_bytes(p)));
-        let writable = text(&upper).zip(text(&work));
-        let writable = writable.as_ref().map(|(upper, work)| (upper.as_path(), work.as_path()));
-        let make = || overlay_page::detached(Overlay { layers: &layers, writable, options: &options, attributes });
-        match &id_map {
-            None => make(),
-            Some(map) => raw::with_fs_identity(map.root.0, map.root.1, make)?,
-        }
+        let writable = plain.0.as_deref().zip(plain.1.as_deref());
+        overlay_page::detached(Overlay {
+            layers: &layers,
+            writable,
+            options: &options,
+            attributes,
+            mapped: mapped.as_ref().map_or(&[], |mapped| &mapped.open),
+            identity: id_map.as_ref().map(|map| map.root),
+        })
     };
     build(&layer_bytes, "lowerdir+")
         .or_else(|error| match error.raw_os_error().unwrap_or(libc::EINVAL) {
@@ -189,8 +189,8 @@ struct Mapped {
     layers: Vec<PathBuf>,
     upper: Option<PathBuf>,
     work: Option<PathBuf>,
-    /// Open until the overlay holds them.
-    _open: Vec<OwnedFd>,
+    /// Open until the overlay holds them; with the paths that they stand for, a folder before what is in it.
+    open: Vec<(OwnedFd, PathBuf)>,
 }
 
 impl Mapped {
@@ -201,7 +201,7 @@ impl Mapped {
         for layer in layers {
             let tree = mapped_clone(layer, userns.as_fd())?;
             named.push(PathBuf::from(format!("/proc/self/fd/{}", tree.as_raw_fd())));
-            open.push(tree);
+            open.push((tree, layer.clone()));
         }
         let (mut mapped_upper, mut mapped_work) = (None, None);
         if let (Some(upper), Some(work)) = (upper.map(Path::new), work.map(Path::new)) {
@@ -213,9 +213,9 @@ impl Mapped {
             let base = PathBuf::from(format!("/proc/self/fd/{}", tree.as_raw_fd()));
             mapped_upper = upper.file_name().map(|name| base.join(name));
             mapped_work = work.file_name().map(|name| base.join(name));
-            open.push(tree);
+            open.insert(0, (tree, parent.to_owned()));
         }
-        Ok(Self { layers: named, upper: mapped_upper, work: mapped_work, _open: open })
+        Ok(Self { layers: named, upper: mapped_upper, work: mapped_work, open })
     }
 }
 
