@@ -1,9 +1,8 @@
 //! From the engine's views to CRI messages. Pure.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use engine::container::{ContainerView, Phase, Pressure, PressureLine, StatsSample};
+use engine::container::{ContainerView, Phase};
 use engine::id::Owner;
 use engine::image::ImageView;
 use engine::sandbox::{EndpointInfo, SandboxPhase, SandboxView};
@@ -23,7 +22,7 @@ pub(crate) fn is_pods_container(view: &ContainerView) -> bool {
     view.spec.owner == Owner::Cri
 }
 
-fn metadata(pod: Option<&PodIdentity>) -> Option<cri::PodSandboxMetadata> {
+pub(crate) fn metadata(pod: Option<&PodIdentity>) -> Option<cri::PodSandboxMetadata> {
     let pod = pod?;
     Some(cri::PodSandboxMetadata {
         name: pod.name.clone(),
@@ -33,7 +32,7 @@ fn metadata(pod: Option<&PodIdentity>) -> Option<cri::PodSandboxMetadata> {
     })
 }
 
-fn map(entries: &std::collections::BTreeMap<String, String>) -> HashMap<String, String> {
+pub(crate) fn map(entries: &std::collections::BTreeMap<String, String>) -> HashMap<String, String> {
     entries.clone().into_iter().collect()
 }
 
@@ -125,7 +124,7 @@ fn id_maps(maps: &[IdMap]) -> Vec<cri::IdMapping> {
     maps.iter().map(map).collect()
 }
 
-fn container_metadata(view: &ContainerView) -> Option<cri::ContainerMetadata> {
+pub(crate) fn container_metadata(view: &ContainerView) -> Option<cri::ContainerMetadata> {
     Some(cri::ContainerMetadata { name: view.spec.door_document.clone(), attempt: view.spec.attempt })
 }
 
@@ -260,53 +259,4 @@ pub(crate) fn image(view: &ImageView) -> cri::Image {
         spec: None,
         pinned: view.pinned,
     }
-}
-
-/// ContainerStats.
-pub(crate) fn container_stats(view: &Arc<ContainerView>, sample: &StatsSample) -> cri::ContainerStats {
-    let value = |value: u64| Some(cri::UInt64Value { value });
-    let memory = &sample.cgroup.memory;
-    let timestamp = sample.time_ns;
-    cri::ContainerStats {
-        attributes: Some(cri::ContainerAttributes {
-            id: view.id.to_string(),
-            metadata: container_metadata(view),
-            labels: map(&view.spec.labels),
-            annotations: map(&view.spec.annotations),
-        }),
-        cpu: Some(cri::CpuUsage {
-            timestamp,
-            usage_core_nano_seconds: value(sample.cgroup.cpu.usage_ns),
-            usage_nano_cores: None,
-            psi: sample.cgroup.cpu.pressure.map(psi),
-        }),
-        memory: Some(cri::MemoryUsage {
-            timestamp,
-            working_set_bytes: value(memory.working_set()),
-            available_bytes: memory.limit.and_then(|limit| value(limit.saturating_sub(memory.working_set()))),
-            usage_bytes: value(memory.usage),
-            rss_bytes: value(memory.rss()),
-            page_faults: value(memory.page_faults()),
-            major_page_faults: value(memory.major_page_faults()),
-            psi: memory.pressure.map(psi),
-        }),
-        writable_layer: sample.writable_bytes.map(|(bytes, inodes)| cri::FilesystemUsage {
-            timestamp,
-            fs_id: None,
-            used_bytes: value(bytes),
-            inodes_used: value(inodes),
-        }),
-        swap: None,
-        io: Some(cri::IoUsage { timestamp, psi: sample.cgroup.io.pressure.map(psi) }),
-    }
-}
-
-fn psi(pressure: Pressure) -> cri::PsiStats {
-    let data = |line: PressureLine| cri::PsiData {
-        total: line.total_us.saturating_mul(1000),
-        avg10: line.avg10,
-        avg60: line.avg60,
-        avg300: line.avg300,
-    };
-    cri::PsiStats { full: Some(data(pressure.full)), some: Some(data(pressure.some)) }
 }

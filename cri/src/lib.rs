@@ -4,13 +4,17 @@
 //! `sandbox`, `container` or `image` holds one verb each.
 
 mod container;
+mod events;
 mod from_engine;
 mod image;
+mod metrics;
 mod sandbox;
 mod service;
 mod status;
 mod status_code;
+mod streamed;
 mod to_spec;
+mod usage;
 
 use std::future::Future;
 

@@ -1,28 +1,28 @@
 //! The table of RPCs: one line from a request to its verb. What is not built says so.
 
-use std::pin::Pin;
-
 use engine::Engine;
-use futures_util::Stream;
+use futures_util::StreamExt as _;
 use tonic::{Request, Response, Status};
 
+use crate::events::ContainerEvents;
 use crate::proto as cri;
-use crate::{container, image, sandbox, status};
+use crate::streamed::{self, Streamed};
+use crate::{container, image, metrics, sandbox, status};
 
 /// Both services of `runtime.v1` on one engine.
 #[derive(Debug, Clone)]
 pub(crate) struct Service {
     engine: Engine,
+    events: ContainerEvents,
 }
 
 impl Service {
     pub(crate) fn new(engine: Engine) -> Self {
-        Self { engine }
+        Self { engine, events: ContainerEvents::default() }
     }
 }
 
 type Answer<T> = Result<Response<T>, Status>;
-type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 fn not_built<T>(rpc: &str) -> Result<T, Status> {
     Err(Status::unimplemented(format!("{rpc} is not built into this version of gantry")))
@@ -67,9 +67,11 @@ impl cri::runtime_service_server::RuntimeService for Service {
     type StreamPodSandboxesStream = Streamed<cri::StreamPodSandboxesResponse>;
     async fn stream_pod_sandboxes(
         &self,
-        _: Request<cri::StreamPodSandboxesRequest>,
+        request: Request<cri::StreamPodSandboxesRequest>,
     ) -> Answer<Self::StreamPodSandboxesStream> {
-        not_built("StreamPodSandboxes")
+        let items = sandbox::list(&self.engine, request.into_inner().filter);
+        let wrap = |pod_sandboxes| cri::StreamPodSandboxesResponse { pod_sandboxes };
+        Ok(Response::new(streamed::ready(items, wrap)))
     }
     async fn create_container(
         &self,
@@ -106,9 +108,10 @@ impl cri::runtime_service_server::RuntimeService for Service {
     type StreamContainersStream = Streamed<cri::StreamContainersResponse>;
     async fn stream_containers(
         &self,
-        _: Request<cri::StreamContainersRequest>,
+        request: Request<cri::StreamContainersRequest>,
     ) -> Answer<Self::StreamContainersStream> {
-        not_built("StreamContainers")
+        let items = container::list(&self.engine, request.into_inner().filter);
+        Ok(Response::new(streamed::ready(items, |containers| cri::StreamContainersResponse { containers })))
     }
     async fn container_status(
         &self,
@@ -153,31 +156,40 @@ impl cri::runtime_service_server::RuntimeService for Service {
         &self,
         request: Request<cri::ListContainerStatsRequest>,
     ) -> Answer<cri::ListContainerStatsResponse> {
-        let stats = container::list_stats(&self.engine, request.into_inner().filter).await;
+        let stats = container::list_stats(&self.engine, request.into_inner().filter).collect().await;
         Ok(Response::new(cri::ListContainerStatsResponse { stats }))
     }
     type StreamContainerStatsStream = Streamed<cri::StreamContainerStatsResponse>;
     async fn stream_container_stats(
         &self,
-        _: Request<cri::StreamContainerStatsRequest>,
+        request: Request<cri::StreamContainerStatsRequest>,
     ) -> Answer<Self::StreamContainerStatsStream> {
-        not_built("StreamContainerStats")
+        let items = container::list_stats(&self.engine, request.into_inner().filter);
+        let wrap = |container_stats| cri::StreamContainerStatsResponse { container_stats };
+        Ok(Response::new(streamed::list(items, wrap)))
     }
-    async fn pod_sandbox_stats(&self, _: Request<cri::PodSandboxStatsRequest>) -> Answer<cri::PodSandboxStatsResponse> {
-        not_built("PodSandboxStats")
+    async fn pod_sandbox_stats(
+        &self,
+        request: Request<cri::PodSandboxStatsRequest>,
+    ) -> Answer<cri::PodSandboxStatsResponse> {
+        let stats = sandbox::stats(&self.engine, &request.get_ref().pod_sandbox_id).await?;
+        Ok(Response::new(cri::PodSandboxStatsResponse { stats: Some(stats) }))
     }
     async fn list_pod_sandbox_stats(
         &self,
-        _: Request<cri::ListPodSandboxStatsRequest>,
+        request: Request<cri::ListPodSandboxStatsRequest>,
     ) -> Answer<cri::ListPodSandboxStatsResponse> {
-        not_built("ListPodSandboxStats")
+        let stats = sandbox::list_stats(&self.engine, request.into_inner().filter).collect().await;
+        Ok(Response::new(cri::ListPodSandboxStatsResponse { stats }))
     }
     type StreamPodSandboxStatsStream = Streamed<cri::StreamPodSandboxStatsResponse>;
     async fn stream_pod_sandbox_stats(
         &self,
-        _: Request<cri::StreamPodSandboxStatsRequest>,
+        request: Request<cri::StreamPodSandboxStatsRequest>,
     ) -> Answer<Self::StreamPodSandboxStatsStream> {
-        not_built("StreamPodSandboxStats")
+        let items = sandbox::list_stats(&self.engine, request.into_inner().filter);
+        let wrap = |pod_sandbox_stats| cri::StreamPodSandboxStatsResponse { pod_sandbox_stats };
+        Ok(Response::new(streamed::list(items, wrap)))
     }
     async fn update_runtime_config(
         &self,
@@ -203,35 +215,38 @@ impl cri::runtime_service_server::RuntimeService for Service {
     }
     type GetContainerEventsStream = Streamed<cri::ContainerEventResponse>;
     async fn get_container_events(&self, _: Request<cri::GetEventsRequest>) -> Answer<Self::GetContainerEventsStream> {
-        not_built("GetContainerEvents")
+        Ok(Response::new(self.events.follow(&self.engine)))
     }
     async fn list_metric_descriptors(
         &self,
         _: Request<cri::ListMetricDescriptorsRequest>,
     ) -> Answer<cri::ListMetricDescriptorsResponse> {
-        not_built("ListMetricDescriptors")
+        Ok(Response::new(cri::ListMetricDescriptorsResponse { descriptors: metrics::descriptors() }))
     }
     async fn list_pod_sandbox_metrics(
         &self,
         _: Request<cri::ListPodSandboxMetricsRequest>,
     ) -> Answer<cri::ListPodSandboxMetricsResponse> {
-        not_built("ListPodSandboxMetrics")
+        let pod_metrics = metrics::list(&self.engine).collect().await;
+        Ok(Response::new(cri::ListPodSandboxMetricsResponse { pod_metrics }))
     }
     type StreamPodSandboxMetricsStream = Streamed<cri::StreamPodSandboxMetricsResponse>;
     async fn stream_pod_sandbox_metrics(
         &self,
         _: Request<cri::StreamPodSandboxMetricsRequest>,
     ) -> Answer<Self::StreamPodSandboxMetricsStream> {
-        not_built("StreamPodSandboxMetrics")
+        let wrap = |pod_sandbox_metrics| cri::StreamPodSandboxMetricsResponse { pod_sandbox_metrics };
+        Ok(Response::new(streamed::list(metrics::list(&self.engine), wrap)))
     }
     async fn runtime_config(&self, _: Request<cri::RuntimeConfigRequest>) -> Answer<cri::RuntimeConfigResponse> {
         Ok(Response::new(status::runtime_config(&self.engine)))
     }
     async fn update_pod_sandbox_resources(
         &self,
-        _: Request<cri::UpdatePodSandboxResourcesRequest>,
+        request: Request<cri::UpdatePodSandboxResourcesRequest>,
     ) -> Answer<cri::UpdatePodSandboxResourcesResponse> {
-        not_built("UpdatePodSandboxResources")
+        sandbox::update(&self.engine, request.into_inner()).await?;
+        Ok(Response::new(cri::UpdatePodSandboxResourcesResponse {}))
     }
 }
 
@@ -242,8 +257,9 @@ impl cri::image_service_server::ImageService for Service {
         Ok(Response::new(cri::ListImagesResponse { images }))
     }
     type StreamImagesStream = Streamed<cri::StreamImagesResponse>;
-    async fn stream_images(&self, _: Request<cri::StreamImagesRequest>) -> Answer<Self::StreamImagesStream> {
-        not_built("StreamImages")
+    async fn stream_images(&self, request: Request<cri::StreamImagesRequest>) -> Answer<Self::StreamImagesStream> {
+        let items = image::list(&self.engine, request.into_inner().filter)?;
+        Ok(Response::new(streamed::ready(items, |images| cri::StreamImagesResponse { images })))
     }
     async fn image_status(&self, request: Request<cri::ImageStatusRequest>) -> Answer<cri::ImageStatusResponse> {
         image::status(&self.engine, request.into_inner()).map(Response::new)

@@ -27,8 +27,7 @@ pub(crate) fn sandbox(config: cri::PodSandboxConfig, handler: &str) -> Result<Sa
     let linux = config.linux.unwrap_or_default();
     let security = linux.security_context.unwrap_or_default();
     let namespaces = security.namespace_options.clone().unwrap_or_default();
-    // The kubelet's figures of a pod contain the overhead of its runtime, which alone limits nothing.
-    let resources = Resources { oom_score_adj: None, ..resources(linux.resources)? };
+    let resources = pod_resources(linux.resources, linux.overhead)?;
     Ok(SandboxSpec {
         owner: Owner::Cri,
         name: sandbox_name(&metadata),
@@ -306,6 +305,28 @@ pub(crate) fn resources(asked: Option<cri::LinuxContainerResources>) -> Result<R
         hugetlb: asked.hugepage_limits.into_iter().map(|limit| (limit.page_size, limit.limit)).collect(),
         unified: asked.unified.into_iter().collect(),
         ..Resources::default()
+    })
+}
+
+/// Limits of a pod as a whole: what its containers may use together, and what its runtime needs beside that.
+///
+/// # Errors
+/// `InvalidArgument` naming the field.
+pub(crate) fn pod_resources(
+    containers: Option<cri::LinuxContainerResources>,
+    overhead: Option<cri::LinuxContainerResources>,
+) -> Result<Resources> {
+    let (whole, overhead) = (resources(containers)?, resources(overhead)?);
+    // Nothing set is no limit, to which an overhead adds nothing.
+    let sum = |limit: Option<i64>, more: Option<i64>| limit.map(|limit| limit.saturating_add(more.unwrap_or(0).max(0)));
+    Ok(Resources {
+        cpu_shares: whole.cpu_shares.map(|shares| shares.saturating_add(overhead.cpu_shares.unwrap_or(0))),
+        cpu_quota_us: sum(whole.cpu_quota_us, overhead.cpu_quota_us),
+        memory_bytes: sum(whole.memory_bytes, overhead.memory_bytes),
+        memory_swap_bytes: sum(whole.memory_swap_bytes, overhead.memory_swap_bytes),
+        // The score is that of processes; a pod has none of its own.
+        oom_score_adj: None,
+        ..whole
     })
 }
 

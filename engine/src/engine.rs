@@ -18,7 +18,7 @@ use crate::container::handle::ContainerCell;
 use crate::container::rootfs::UserFiles;
 use crate::container::{ContainerHandle, ContainerView, ExecHandle, Phase, RemoveOptions};
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Event, EventBus, NewEvent};
+use crate::event::{Event, EventBus, NewEvent, now_ns};
 use crate::host;
 use crate::id::{ContainerId, ExecId, ImageId, Owner, SandboxId};
 use crate::image::Images;
@@ -28,7 +28,7 @@ use crate::network::Networks;
 use crate::network::cni::PodNetwork;
 use crate::sandbox::handle::{SandboxCell, detached};
 use crate::sandbox::{SandboxHandle, SandboxView};
-use crate::snapshot::Snapshotter;
+use crate::snapshot::{Snapshotter, UsageBook};
 use crate::spec::facts::HostFacts;
 use crate::spec::{ContainerSpec, SandboxSpec};
 use crate::task::{ShimRuntime, TaskRuntime};
@@ -56,6 +56,7 @@ pub(crate) struct Core {
     pub(crate) pod_network: PodNetwork,
     pub(crate) volumes: Volumes,
     pub(crate) snapshots: Arc<dyn Snapshotter>,
+    pub(crate) usage: UsageBook,
     pub(crate) runtime: Arc<dyn TaskRuntime>,
     pub(crate) host: HostFacts,
     pub(crate) containers: Table<ContainerId, ContainerCell>,
@@ -67,6 +68,7 @@ pub(crate) struct Core {
     pub(crate) seccomp: Cache<u64, Arc<str>>,
     pub(crate) closing: CancellationToken,
     changes: AtomicU64,
+    opened_ns: i64,
     info: EngineInfo,
     /// Held for as long as the engine is open.
     _locks: [File; 2],
@@ -200,6 +202,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::open`].
     pub async fn open_with(config: EngineConfig, runtime: Arc<dyn TaskRuntime>) -> Result<Self> {
+        let opened_ns = now_ns();
         let locks = [lock(&config.root, "root")?, lock(&config.run, "run directory")?];
         let store = Store::open(&config.root.join("meta.db"))?;
         let events = EventBus::open(store.clone(), config.limits.events_kept_max)?;
@@ -212,6 +215,7 @@ impl Engine {
         let info = host::info(&config, &host, daemon_id(&store).await?);
         let core = Arc::new(Core {
             snapshots: images.snapshotter(),
+            usage: UsageBook::open(images.snapshotter()),
             config,
             store,
             events,
@@ -230,6 +234,7 @@ impl Engine {
             seccomp: Cache::new(SECCOMP_KEPT_MAX),
             closing: CancellationToken::new(),
             changes: AtomicU64::new(0),
+            opened_ns,
             info,
             _locks: locks,
         });
@@ -347,6 +352,10 @@ impl Engine {
     /// Events from `since_ns` (ns since 1970; `None` = only new ones) on: those kept, then those that come.
     pub fn events(&self, since_ns: Option<i64>) -> EventReceiver {
         self.core.events.follow(since_ns)
+    }
+    /// When this engine was opened, ns since 1970: events of what its recovery found are later.
+    pub fn opened_ns(&self) -> i64 {
+        self.core.opened_ns
     }
     /// The sequence number of the newest event.
     pub fn event_seq(&self) -> u64 {

@@ -21,7 +21,7 @@ pub(crate) use list::list;
 pub(crate) use remove::remove;
 pub(crate) use start::start;
 pub(crate) use stats::{list_stats, stats};
-pub(crate) use status::status;
+pub(crate) use status::{status, statuses_of};
 pub(crate) use stop::stop;
 pub(crate) use update::{reopen_log, update};
 

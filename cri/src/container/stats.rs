@@ -1,15 +1,15 @@
-//! ContainerStats and ListContainerStats.
+//! ContainerStats and ListContainerStats: only containers that run have figures.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use engine::Engine;
 use engine::container::{ContainerView, Phase};
-use futures_util::StreamExt as _;
+use futures_util::{Stream, StreamExt as _};
 use tonic::Status;
 
 use crate::proto as cri;
-use crate::{from_engine, status_code, to_spec};
+use crate::{from_engine, status_code, to_spec, usage};
 
 /// Samples taken at once.
 const PARALLEL_MAX: usize = 16;
@@ -19,20 +19,26 @@ const SAMPLE_MAX: Duration = Duration::from_secs(2);
 pub(crate) async fn stats(engine: &Engine, id: &str) -> Result<cri::ContainerStats, Status> {
     let container = super::find(engine, id)?;
     let sample = container.stats().await.map_err(|e| status_code::status(&e))?;
-    Ok(from_engine::container_stats(&container.view(), &sample))
+    Ok(usage::container(&container.view(), &sample, &engine.images().layers_root()))
 }
 
-pub(crate) async fn list_stats(engine: &Engine, filter: Option<cri::ContainerStatsFilter>) -> Vec<cri::ContainerStats> {
+/// One after the other, several being taken at once.
+pub(crate) fn list_stats(
+    engine: &Engine,
+    filter: Option<cri::ContainerStatsFilter>,
+) -> impl Stream<Item = cri::ContainerStats> + Send + use<> {
     let filter = filter.unwrap_or_default();
-    let views = engine.containers().into_iter().filter(|view| is_wanted(&filter, view));
-    let samples = futures_util::stream::iter(views.map(|view| sample(engine, view)));
-    samples.buffered(PARALLEL_MAX).filter_map(|sample| async { sample }).collect().await
+    let (engine, layers) = (engine.clone(), engine.images().layers_root());
+    let mut views = engine.containers();
+    views.retain(|view| is_wanted(&filter, view));
+    let samples = views.into_iter().map(move |view| sample(engine.clone(), view, layers.clone()));
+    futures_util::stream::iter(samples).buffered(PARALLEL_MAX).filter_map(|sample| async { sample })
 }
 
-async fn sample(engine: &Engine, view: Arc<ContainerView>) -> Option<cri::ContainerStats> {
+async fn sample(engine: Engine, view: Arc<ContainerView>, layers: String) -> Option<cri::ContainerStats> {
     let container = engine.container(view.id.as_str()).ok()?;
     let sample = tokio::time::timeout(SAMPLE_MAX, container.stats()).await.ok()?.ok()?;
-    Some(from_engine::container_stats(&view, &sample))
+    Some(usage::container(&view, &sample, &layers))
 }
 
 fn is_wanted(filter: &cri::ContainerStatsFilter, view: &ContainerView) -> bool {

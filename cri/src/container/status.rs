@@ -3,10 +3,22 @@
 use std::collections::HashMap;
 
 use engine::Engine;
+use engine::sandbox::SandboxView;
 use tonic::Status;
 
 use crate::from_engine;
 use crate::proto as cri;
+
+/// The statuses of a sandbox's containers.
+pub(crate) fn statuses_of(engine: &Engine, sandbox: &SandboxView) -> Vec<cri::ContainerStatus> {
+    let containers = sandbox.containers.iter().filter_map(|id| engine.container(id.as_str()).ok());
+    let status = |container: engine::ContainerHandle| {
+        let view = container.view();
+        let image = engine.images().get(&view.image_id.to_string()).ok();
+        from_engine::container_status(&view, image.as_deref())
+    };
+    containers.map(status).collect()
+}
 
 pub(crate) fn status(
     engine: &Engine,

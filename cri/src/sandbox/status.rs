@@ -5,18 +5,14 @@ use std::collections::HashMap;
 use engine::Engine;
 use tonic::Status;
 
+use crate::from_engine;
 use crate::proto as cri;
-use crate::{from_engine, status_code};
 
 pub(crate) fn status(
     engine: &Engine,
     request: &cri::PodSandboxStatusRequest,
 ) -> Result<cri::PodSandboxStatusResponse, Status> {
-    let sandbox = engine.sandbox(&request.pod_sandbox_id).map_err(|e| status_code::status(&e))?;
-    let view = sandbox.view();
-    if !from_engine::is_pod(&view) {
-        return Err(Status::not_found(format!("No such sandbox: {}", request.pod_sandbox_id)));
-    }
+    let view = super::find(engine, &request.pod_sandbox_id)?.view();
     let mut info = HashMap::new();
     if request.verbose {
         let document = serde_json::json!({
@@ -32,7 +28,7 @@ pub(crate) fn status(
     Ok(cri::PodSandboxStatusResponse {
         status: Some(from_engine::sandbox_status(&view)),
         info,
-        containers_statuses: Vec::new(),
-        timestamp: 0,
+        containers_statuses: crate::container::statuses_of(engine, &view),
+        timestamp: engine::event::now_ns(),
     })
 }

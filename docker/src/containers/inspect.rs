@@ -12,8 +12,13 @@ pub(crate) async fn inspect(call: Call) -> Outcome {
     if call.query.flag("size") {
         let image_bytes = call.engine().images().get(&container.image_id.to_string()).map_or(0, |image| image.size);
         // The writable layer is counted with the statistics, where that needs no walk.
-        let writable =
-            call.container()?.stats().await.ok().and_then(|sample| sample.writable_bytes).map_or(0, |(bytes, _)| bytes);
+        let writable = call
+            .container()?
+            .stats()
+            .await
+            .ok()
+            .and_then(|sample| sample.writable)
+            .map_or(0, |measured| measured.usage.bytes);
         let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         answer.size_rw = Some(signed(writable));
         answer.size_root_fs = Some(signed(image_bytes.saturating_add(writable)));

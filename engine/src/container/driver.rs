@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::Instrument as _;
 
+use crate::container::cpu_rate::CpuRate;
 use crate::container::handle::{Command, ContainerCell, Reply};
 use crate::container::health::HealthRunner;
 use crate::container::record::{ContainerRecord, Live};
@@ -88,6 +89,7 @@ pub(crate) fn spawn(core: &Arc<Core>, beginning: Beginning) -> Arc<ContainerCell
         waiters: Mutex::default(),
         pending: Mutex::default(),
         shim: RwLock::new(shim),
+        cpu_rate: CpuRate::default(),
         execs: Mutex::default(),
     });
     core.containers.insert(record.id.clone(), Arc::clone(&cell));

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::container::cpu_rate::CpuRate;
 use crate::container::wait::Waiters;
 use crate::container::{
     AttachOptions, AttachedIo, ContainerView, ExecHandle, ExecOutput, HealthView, LogOptions, LogReceiver,
-    RemoveOptions, StatsSample, TopTable, WaitCondition, WaitOutcome,
+    ProcessFigures, RemoveOptions, StatsSample, TopTable, WaitCondition, WaitOutcome,
 };
 use crate::engine::Core;
 use crate::error::{Error, Result};
@@ -91,6 +92,8 @@ pub(crate) struct ContainerCell {
     pub(crate) pending: Mutex<Vec<PendingAttach>>,
     /// While it has a process.
     pub(crate) shim: RwLock<Option<Arc<dyn Shim>>>,
+    /// For its statistics.
+    pub(crate) cpu_rate: CpuRate,
     /// Execs that run.
     pub(crate) execs: Mutex<Vec<ExecId>>,
 }
@@ -292,6 +295,13 @@ impl ContainerHandle {
     /// `Conflict` when it does not run.
     pub async fn stats(&self) -> Result<StatsSample> {
         super::stats::sample(self).await
+    }
+    /// Figures of its processes that no cgroup keeps: descriptors, sockets, limits.
+    ///
+    /// # Errors
+    /// `Conflict` when it does not run.
+    pub async fn process_figures(&self) -> Result<ProcessFigures> {
+        super::process_figures::read(self).await
     }
     /// Its processes, read from /proc; `ps_args` as docker's (`-ef`, `aux`, `-o pid,cmd`).
     ///

@@ -11,6 +11,7 @@
 //! Spec (asked), record (stored), state (pure rules), handle (calls), driver (the one writer).
 
 pub(crate) mod attach;
+pub(crate) mod cpu_rate;
 pub(crate) mod create;
 pub(crate) mod driver;
 pub(crate) mod exec;
@@ -19,6 +20,7 @@ mod health;
 mod network;
 mod pause;
 pub(crate) mod process;
+mod process_figures;
 mod random_name;
 pub(crate) mod record;
 mod remove;
@@ -28,7 +30,7 @@ pub(crate) mod rootfs;
 pub mod signal;
 pub(crate) mod start;
 pub mod state;
-mod stats;
+pub(crate) mod stats;
 mod stop;
 mod top;
 mod update;
@@ -43,10 +45,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::id::{ContainerId, ExecId, ImageId, SandboxId};
 use crate::sandbox::EndpointInfo;
+use crate::snapshot::Measured;
 use crate::spec::{ContainerSpec, ExecSpec};
 
 pub use exec::ExecHandle;
 pub use handle::ContainerHandle;
+pub use process_figures::ProcessFigures;
+pub use stats::InterfaceCounters;
 
 /// Where a container is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -187,7 +192,7 @@ pub struct MountView {
 }
 
 pub use crate::sandbox::PublishedPort;
-pub use sys::cgroup::{CgroupStats, IoEntry, Pressure, PressureLine};
+pub use sys::cgroup::{CgroupStats, HugetlbStats, IoEntry, MemoryStats, Pressure, PressureLine, SwapStats};
 
 /// When a wait ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -326,10 +331,12 @@ pub struct StatsSample {
     pub time_ns: i64,
     /// From the cgroup.
     pub cgroup: CgroupStats,
+    /// Nanoseconds of CPU time used each second since the sample before; `None` at the first.
+    pub cpu_nano_cores: Option<u64>,
     /// From the network namespace: interface, then rx bytes, packets, errors, dropped, tx the same four.
-    pub network: Vec<(String, [u64; 8])>,
-    /// Writable layer: bytes and inodes, if known without walking.
-    pub writable_bytes: Option<(u64, u64)>,
+    pub network: Vec<InterfaceCounters>,
+    /// Writable layer, when it was last counted.
+    pub writable: Option<Measured>,
 }
 
 /// `ps`-like table read from /proc.

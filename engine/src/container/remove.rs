@@ -105,6 +105,7 @@ impl ContainerDriver {
             tracing::debug!("the sandbox is gone before its container");
         }
         self.core.snapshots.remove(&self.record.snapshot_key()?).await?;
+        self.core.usage.forget(&self.record.snapshot_key()?);
         failpoint("remove.snapshot")?;
         self.remove_volumes(volumes).await;
         let dir = self.core.container_dir(&self.record.id);

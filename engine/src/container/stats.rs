@@ -1,4 +1,8 @@
-//! One sample of a container's use: the shim reads the cgroup, the engine the network counters.
+//! One sample of a container's use: the shim reads the cgroup, the engine the network counters, and the writable layer
+//! is counted in the background.
+
+use std::os::fd::AsFd as _;
+use std::path::Path;
 
 use crate::container::{ContainerHandle, StatsSample};
 use crate::error::{Error, Result};
@@ -8,24 +12,40 @@ use crate::spec::NetworkMode;
 /// Interfaces of one container at most.
 const INTERFACES_MAX: usize = 256;
 
+/// Counters of one interface: bytes, packets, errors and drops, received and sent.
+pub type InterfaceCounters = (String, [u64; 8]);
+
 /// Takes a sample now.
 pub(crate) async fn sample(container: &ContainerHandle) -> Result<StatsSample> {
     let view = container.view();
     let text = container.cell.shim()?.stats(container.id()).await?;
-    let cgroup = serde_json::from_slice(&text).map_err(|e| Error::internal("statistics of a shim").with_source(e))?;
+    let cgroup: sys::cgroup::CgroupStats =
+        serde_json::from_slice(&text).map_err(|e| Error::internal("statistics of a shim").with_source(e))?;
     let sandbox = container.core.sandboxes.get(&view.sandbox_id);
     let own_network = sandbox.is_some_and(|s| s.view.borrow().spec.network != NetworkMode::Host);
     let network = if own_network && view.pid != 0 { counters(view.pid) } else { Vec::new() };
-    Ok(StatsSample { time_ns: now_ns(), cgroup, network, writable_bytes: None })
+    let writable = container.core.usage.usage(&view.id.as_str().parse()?).await;
+    let time_ns = now_ns();
+    let cpu_nano_cores = container.cell.cpu_rate.note(time_ns, cgroup.cpu.usage_ns);
+    Ok(StatsSample { time_ns, cgroup, cpu_nano_cores, network, writable })
 }
 
 /// The counters of the network namespace that process `pid` is in, without `lo`.
-fn counters(pid: u32) -> Vec<(String, [u64; 8])> {
+fn counters(pid: u32) -> Vec<InterfaceCounters> {
     std::fs::read_to_string(format!("/proc/{pid}/net/dev")).map(|text| parse(&text)).unwrap_or_default()
 }
 
+/// The counters of the network namespace at `path`, without `lo`. Blocking.
+pub(crate) fn counters_at(path: &str) -> Vec<InterfaceCounters> {
+    let read = || {
+        let netns = sys::namespace::open(Path::new(path))?;
+        sys::netlink::netns::within(netns.as_fd(), || std::fs::read_to_string("/proc/thread-self/net/dev"))
+    };
+    read().map(|text: String| parse(&text)).unwrap_or_default()
+}
+
 /// /proc/net/dev: bytes, packets, errors and drops, received and sent.
-pub(crate) fn parse(text: &str) -> Vec<(String, [u64; 8])> {
+pub(crate) fn parse(text: &str) -> Vec<InterfaceCounters> {
     let lines = text.lines().skip(2).filter_map(|line| {
         let (name, rest) = line.split_once(':')?;
         let figures: Vec<u64> = rest.split_ascii_whitespace().map_while(|word| word.parse().ok()).collect();

@@ -19,7 +19,7 @@ use super::progress::PullStatus;
 use super::reference::Reference;
 use super::registry::Registry;
 use super::settings::ImageSettings;
-use super::view::{FsUsage, ImageView, ManifestRef};
+use super::view::{FsUsage, ImageView, LayersCapacity, ManifestRef};
 
 /// All images of this engine; cheap to clone.
 #[derive(Clone, Debug)]
@@ -166,6 +166,27 @@ impl Images {
             inodes: blobs.len() as u64 + layers.iter().map(|(_, l)| l.inodes).sum::<u64>(),
             at: jiff::Timestamp::now(),
         }
+    }
+
+    /// The directory that holds layers, writable ones too: what CRI names their file system by.
+    pub fn layers_root(&self) -> String {
+        self.inner.settings.snapshots_root.display().to_string()
+    }
+
+    /// How much the file system of the layers takes; `None` when it cannot be asked.
+    pub fn layers_capacity(&self) -> Option<LayersCapacity> {
+        let root = &self.inner.settings.snapshots_root;
+        let space = rustix::fs::statvfs(root).ok()?;
+        let number = std::os::unix::fs::MetadataExt::dev(&std::fs::metadata(root).ok()?);
+        let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
+        let told = std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/uevent")).unwrap_or_default();
+        let name = told.lines().find_map(|line| line.strip_prefix("DEVNAME="));
+        Some(LayersCapacity {
+            device: name.map_or_else(|| format!("{major}:{minor}"), |name| format!("/dev/{name}")),
+            bytes: space.f_blocks.saturating_mul(space.f_frsize),
+            inodes: space.f_files,
+            inodes_free: space.f_ffree,
+        })
     }
 
     /// The directory of one layer, for who reads files of an image without a container.

@@ -35,4 +35,4 @@ pub use registry::RegistryAuth;
 pub use remove::{ImageUse, InUse, Removed};
 pub use save::SaveStream;
 pub use settings::ImageSettings;
-pub use view::{FsUsage, ImageView, ManifestRef};
+pub use view::{FsUsage, ImageView, LayersCapacity, ManifestRef};

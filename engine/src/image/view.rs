@@ -86,3 +86,16 @@ pub struct FsUsage {
     /// When this was counted.
     pub at: jiff::Timestamp,
 }
+
+/// The file system that holds the layers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayersCapacity {
+    /// Its device: `/dev/sda1`, or the numbers of one without a name.
+    pub device: String,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Its inodes; 0 where it makes them as needed.
+    pub inodes: u64,
+    /// Of them free.
+    pub inodes_free: u64,
+}

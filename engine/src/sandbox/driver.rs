@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
+use crate::container::cpu_rate::CpuRate;
 use crate::engine::Core;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metadata::Durability;
@@ -64,6 +65,7 @@ pub(crate) fn spawn(core: &Arc<Core>, record: SandboxRecord, live: Live, up: Opt
         id: record.id.clone(),
         view: watch::Sender::new(Arc::new(record.view(&live))),
         mailbox: sender,
+        cpu_rate: CpuRate::default(),
         up: std::sync::RwLock::new(up.map(Arc::new)),
     });
     core.sandboxes.insert(record.id.clone(), Arc::clone(&cell));
@@ -119,6 +121,7 @@ impl SandboxDriver {
                 drop(reply.send(result));
                 return gone;
             }
+            Command::Update(resources, reply) => drop(reply.send(self.update(*resources).await)),
             Command::Join(container) => {
                 if !self.live.containers.contains(&container) {
                     self.live.containers.push(container);

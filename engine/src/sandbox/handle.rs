@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::container::cpu_rate::CpuRate;
 use crate::engine::Core;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ContainerId, Owner, SandboxId};
 use crate::sandbox::record::HeldNamespaces;
-use crate::sandbox::{EndpointInfo, PublishedPort, SandboxPhase, SandboxView};
-use crate::spec::EndpointSpec;
+use crate::sandbox::{EndpointInfo, PublishedPort, SandboxPhase, SandboxSample, SandboxView};
+use crate::spec::{EndpointSpec, Resources};
 use crate::task::Shim;
 
 /// What a container needs of a sandbox that is up. A value: it stays as it was when the sandbox goes down.
@@ -38,6 +39,8 @@ pub(crate) enum Command {
     Disconnect(String, oneshot::Sender<Result<()>>),
     /// Its container has another name.
     Renamed(String),
+    /// Take over other limits.
+    Update(Box<Resources>, oneshot::Sender<Result<()>>),
     /// Remove its record and end the driver.
     Remove(oneshot::Sender<Result<()>>),
     /// A container was made in it.
@@ -52,6 +55,8 @@ pub(crate) struct SandboxCell {
     pub(crate) id: SandboxId,
     pub(crate) view: watch::Sender<Arc<SandboxView>>,
     pub(crate) mailbox: mpsc::Sender<Command>,
+    /// For its statistics.
+    pub(crate) cpu_rate: CpuRate,
     /// While it is up.
     pub(crate) up: RwLock<Option<Arc<UpSandbox>>>,
 }
@@ -101,6 +106,21 @@ impl SandboxHandle {
     pub async fn stop(&self) -> Result<()> {
         let this = self.clone();
         detached(async move { crate::sandbox::stop::stop(&this, Duration::ZERO).await }).await
+    }
+    /// Takes over other limits of the pod as a whole, for who reads them; its cgroup is the caller's own.
+    ///
+    /// # Errors
+    /// `InvalidArgument` naming the field; `Conflict` when it is being removed.
+    pub async fn update(&self, resources: Resources) -> Result<()> {
+        let resources = Box::new(resources);
+        self.cell.ask(|reply| Command::Update(resources, reply)).await
+    }
+    /// A sample of its use and that of its containers that run.
+    ///
+    /// # Errors
+    /// `Conflict` when it is not up.
+    pub async fn stats(&self) -> Result<SandboxSample> {
+        super::stats::sample(self).await
     }
     /// Stops it, removes its containers and itself. Idempotent for CRI: a missing sandbox is a door's affair.
     ///

@@ -15,7 +15,9 @@ pub(crate) mod record;
 pub(crate) mod remove;
 pub(crate) mod run;
 pub mod state;
+pub(crate) mod stats;
 pub(crate) mod stop;
+mod update;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -27,6 +29,7 @@ use crate::spec::{Protocol, SandboxSpec};
 
 pub use handle::SandboxHandle;
 pub use record::HeldNamespaces;
+pub use stats::{ContainerSample, SandboxSample};
 
 /// Where a sandbox is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

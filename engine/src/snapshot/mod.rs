@@ -10,6 +10,7 @@ mod directory_times;
 mod implied;
 mod overlay;
 pub(crate) mod tar_stream;
+mod usage_book;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -23,6 +24,8 @@ use crate::id::LayerId;
 
 pub use overlay::Overlay;
 pub(crate) use overlay::Staging;
+pub use usage_book::Measured;
+pub(crate) use usage_book::UsageBook;
 
 /// The most characters of a snapshot's key.
 const KEY_LEN_MAX: usize = 128;

@@ -11,24 +11,27 @@ use tonic::Code;
 
 use crate::client::{load, world_with_busybox};
 
-const PATIENCE: Duration = Duration::from_secs(30);
-const IMAGE: &str = "docker.io/library/busybox:latest";
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const IMAGE: &str = "docker.io/library/busybox:latest";
 
 /// Runs a scenario with a kubelet connected to the world's socket.
-fn with_kubelet<F: Future<Output = Result<(), pod::Error>>>(world: &World, scenario: impl FnOnce(Kubelet) -> F) {
+pub(crate) fn with_kubelet<F: Future<Output = Result<(), pod::Error>>>(
+    world: &World,
+    scenario: impl FnOnce(Kubelet) -> F,
+) {
     let runtime = tokio::runtime::Runtime::new().expect("tokio");
     let socket = world.cri_socket();
     let outcome = runtime.block_on(async { scenario(Kubelet::connect(&socket).await?).await });
     outcome.expect("the scenario");
 }
 
-fn logs(world: &World, pod: &str) -> PathBuf {
+pub(crate) fn logs(world: &World, pod: &str) -> PathBuf {
     world.dir().join("pods").join(pod)
 }
 
 /// A code and a message that names what was wrong.
 #[track_caller]
-fn refused<T: std::fmt::Debug>(answer: Result<tonic::Response<T>, tonic::Status>, code: Code, part: &str) {
+pub(crate) fn refused<T: std::fmt::Debug>(answer: Result<tonic::Response<T>, tonic::Status>, code: Code, part: &str) {
     let status = answer.expect_err("this should have been refused");
     assert_eq!(status.code(), code, "{status:?}");
     assert!(status.message().contains(part), "{part:?} in {status:?}");
