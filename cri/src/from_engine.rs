@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
-use engine::container::{ContainerView, Phase};
+use engine::container::{ContainerView, MountView, Phase, signal};
 use engine::id::Owner;
 use engine::image::ImageView;
 use engine::sandbox::{EndpointInfo, SandboxPhase, SandboxView};
+use engine::spec::user::ResolvedUser;
 use engine::spec::{
     IdMap, MountSource, MountSpec, NamespaceMode, NetworkMode, PodIdentity, Propagation, Resources, UserNamespaceSpec,
 };
@@ -176,13 +177,35 @@ pub(crate) fn container_status(view: &ContainerView, image: Option<&ImageView>) 
         message,
         labels: map(&view.spec.labels),
         annotations: map(&view.spec.annotations),
-        mounts: view.spec.mounts.iter().map(mount).collect(),
+        mounts: view.spec.mounts.iter().zip(&view.mounts).map(|(asked, found)| mount(asked, found)).collect(),
         log_path: view.log_path.clone(),
         resources: Some(cri::ContainerResources { linux: Some(resources(&view.spec.resources)), windows: None }),
         image_id: view.image_id.to_string(),
-        user: None,
-        stop_signal: 0,
+        user: view.runs_as.as_ref().map(user),
+        stop_signal: stop_signal(&view.resolved.stop_signal) as i32,
     }
+}
+
+/// The first process's identity. Its groups contain the first one, as the kernel has it from every other runtime.
+fn user(user: &ResolvedUser) -> cri::ContainerUser {
+    let mut groups: Vec<i64> = user.additional_gids.iter().map(|gid| i64::from(*gid)).collect();
+    if !user.additional_gids.contains(&user.gid) {
+        groups.insert(0, i64::from(user.gid));
+    }
+    let linux =
+        cri::LinuxContainerUser { uid: i64::from(user.uid), gid: i64::from(user.gid), supplemental_groups: groups };
+    cri::ContainerUser { linux: Some(linux) }
+}
+
+/// The signal in force: `SIGTERM` where neither the request nor the image names one.
+fn stop_signal(text: &str) -> cri::Signal {
+    let named = |name: &str| {
+        let name = name.to_ascii_uppercase().replace("MAX-", "MAXMINUS").replace('+', "PLUS");
+        cri::Signal::from_str_name(&format!("SIGNAL_{name}"))
+    };
+    let text = if text.is_empty() { "SIGTERM" } else { text };
+    let of_number = || named(&signal::name(signal::parse(text).ok()?));
+    named(text).or_else(of_number).unwrap_or(cri::Signal::RuntimeDefault)
 }
 
 /// The words that `kubectl describe` shows for the end of a container.
@@ -198,7 +221,7 @@ fn reason(view: &ContainerView) -> (String, String) {
     (word.to_owned(), view.error.clone())
 }
 
-fn mount(mount: &MountSpec) -> cri::Mount {
+fn mount(mount: &MountSpec, found: &MountView) -> cri::Mount {
     let propagation = match mount.propagation {
         Propagation::Rprivate | Propagation::Private => cri::MountPropagation::PropagationPrivate,
         Propagation::Rslave | Propagation::Slave => cri::MountPropagation::PropagationHostToContainer,
@@ -218,7 +241,8 @@ fn mount(mount: &MountSpec) -> cri::Mount {
     match &mount.source {
         MountSource::Bind { path, .. } => message.host_path.clone_from(path),
         MountSource::Image { image, subpath } => {
-            message.image = Some(cri::ImageSpec { image: image.clone(), ..cri::ImageSpec::default() });
+            let image_ref = found.source.clone();
+            message.image = Some(cri::ImageSpec { image: image.clone(), image_ref, ..cri::ImageSpec::default() });
             message.image_sub_path.clone_from(subpath);
         }
         MountSource::Volume { name, .. } => message.host_path.clone_from(name),
@@ -257,6 +281,27 @@ pub(crate) fn image(view: &ImageView) -> cri::Image {
         uid: number.map(|uid| cri::Int64Value { value: i64::from(uid) }),
         username: if number.is_some() { String::new() } else { user },
         spec: None,
-        pinned: view.pinned,
+        // What only the other door brought here is not the kubelet's to collect.
+        pinned: view.pinned || !view.owners.contains(&Owner::Cri),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_are_told_by_cris_names() {
+        for (text, expected) in [
+            ("", cri::Signal::Sigterm),
+            ("SIGUSR1", cri::Signal::Sigusr1),
+            ("usr2", cri::Signal::Sigusr2),
+            ("9", cri::Signal::Sigkill),
+            ("SIGRTMIN+3", cri::Signal::Sigrtminplus3),
+            ("SIGRTMAX-14", cri::Signal::Sigrtmaxminus14),
+            ("SIGPOLL", cri::Signal::Sigpoll),
+        ] {
+            assert_eq!(stop_signal(text), expected, "{text}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! `sandbox`, `container` or `image` holds one verb each.
 
 mod container;
+mod deadline;
 mod events;
 mod from_engine;
 mod image;
@@ -52,6 +53,7 @@ pub async fn serve(
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     tonic::transport::Server::builder()
+        .layer(deadline::DeadlineLayer)
         .max_concurrent_streams(STREAMS_MAX)
         .http2_max_pending_accept_reset_streams(Some(64))
         .add_service(runtime)

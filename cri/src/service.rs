@@ -203,9 +203,9 @@ impl cri::runtime_service_server::RuntimeService for Service {
     }
     async fn checkpoint_container(
         &self,
-        _: Request<cri::CheckpointContainerRequest>,
+        request: Request<cri::CheckpointContainerRequest>,
     ) -> Answer<cri::CheckpointContainerResponse> {
-        not_built("CheckpointContainer")
+        Err(container::checkpoint(&self.engine, request.get_ref()))
     }
     async fn checkpoint_pod(&self, _: Request<cri::CheckpointPodRequest>) -> Answer<cri::CheckpointPodResponse> {
         not_built("CheckpointPod")

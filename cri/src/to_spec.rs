@@ -239,7 +239,17 @@ fn groups(groups: &[i64]) -> Result<Vec<String>> {
 fn mount(mount: cri::Mount) -> Result<MountSpec> {
     let source = match mount.image {
         Some(image) if !image.image.is_empty() => {
+            let wrong = |why: &str| Err(Error::invalid(format!("mount {}: {why}", mount.container_path)));
+            if !mount.readonly {
+                return wrong("an image is mounted with readonly only");
+            }
+            if !mount.host_path.is_empty() {
+                return wrong("image and host_path exclude each other");
+            }
             MountSource::Image { image: image.image, subpath: mount.image_sub_path }
+        }
+        _ if !mount.image_sub_path.is_empty() => {
+            return Err(Error::invalid(format!("mount {}: image_sub_path needs image", mount.container_path)));
         }
         _ if mount.host_path.is_empty() => {
             return Err(Error::invalid(format!("mount {}: host_path is missing", mount.container_path)));
@@ -266,7 +276,7 @@ fn mount(mount: cri::Mount) -> Result<MountSpec> {
     }
     let mapped = !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty();
     Ok(MountSpec {
-        readonly: mount.readonly || matches!(source, MountSource::Image { .. }),
+        readonly: mount.readonly,
         source,
         target: mount.container_path,
         recursive_readonly: mount.recursive_read_only,
@@ -393,7 +403,11 @@ fn container_security(security: &cri::LinuxContainerSecurityContext) -> Result<S
         cap_drop: capabilities.drop_capabilities,
         cap_ambient: capabilities.add_ambient_capabilities,
         no_new_privileges: security.no_new_privs,
-        seccomp: seccomp(security.seccomp.as_ref(), &security.seccomp_profile_path)?,
+        // Kubernetes lets a privileged container run without a profile, whichever is named.
+        seccomp: match seccomp(security.seccomp.as_ref(), &security.seccomp_profile_path)? {
+            _ if security.privileged => SeccompChoice::Unconfined,
+            asked => asked,
+        },
         apparmor: apparmor(security.apparmor.as_ref(), &security.apparmor_profile),
         selinux: selinux(security.selinux_options.as_ref()),
         readonly_rootfs: security.readonly_rootfs,

@@ -344,8 +344,10 @@ async fn sweep_shims(core: &Core, live: &HashSet<SandboxId>) {
 async fn sweep_files(core: &Core, sandboxes: &[SandboxRecord], members: &HashMap<SandboxId, Vec<ContainerRecord>>) {
     let containers: HashSet<&ContainerId> = members.values().flatten().map(|record| &record.id).collect();
     for snapshot in core.snapshots.list() {
-        // Other keys belong to others: builds, mounted images.
-        let Ok(id) = snapshot.key.as_str().parse::<ContainerId>() else { continue };
+        let key = &snapshot.key;
+        let container = crate::container::image_mount::container_of_view(key).unwrap_or(key.as_str());
+        // Other keys belong to others: builds.
+        let Ok(id) = container.parse::<ContainerId>() else { continue };
         if !containers.contains(&id) {
             match core.snapshots.remove(&snapshot.key).await {
                 Ok(()) => tracing::info!(container = %id, "a writable layer that no container owns was removed"),

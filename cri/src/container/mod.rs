@@ -1,5 +1,6 @@
 //! The container RPCs, one verb a file.
 
+mod checkpoint;
 mod create;
 mod exec_sync;
 mod list;
@@ -15,6 +16,7 @@ use tonic::Status;
 
 use crate::{from_engine, status_code};
 
+pub(crate) use checkpoint::checkpoint;
 pub(crate) use create::create;
 pub(crate) use exec_sync::exec_sync;
 pub(crate) use list::list;

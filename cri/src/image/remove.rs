@@ -1,5 +1,6 @@
 //! RemoveImage. Idempotent: an image that is gone is a success.
 
+use engine::id::Owner;
 use engine::image::ImageUse;
 use engine::{Engine, ErrorKind};
 use tonic::Status;
@@ -7,7 +8,8 @@ use tonic::Status;
 use crate::proto as cri;
 use crate::status_code;
 
-/// Removes all names of the image and the image itself; a container of either door that uses it holds it.
+/// Removes all names of the image and the image itself; a container of either door that uses it holds it. What the
+/// other door has too stays there with its names: only this door's claim goes.
 pub(crate) async fn remove(engine: &Engine, request: cri::RemoveImageRequest) -> Result<(), Status> {
     let name = request.image.map(|image| image.image).unwrap_or_default();
     if name.is_empty() {
@@ -20,13 +22,12 @@ pub(crate) async fn remove(engine: &Engine, request: cri::RemoveImageRequest) ->
     };
     let uses = |id: &engine::id::ImageId| -> Vec<ImageUse> {
         let views = engine.containers();
-        let using = views.iter().filter(|view| view.image_id == *id);
+        let using = views.iter().filter(|view| view.uses_image(id));
         // To the kubelet a stopped container uses its image too.
         using.map(|view| ImageUse { container: view.id.clone(), running: true }).collect()
     };
-    match engine.images().remove(&image.id.to_string(), true, &uses).await {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(status_code::status(&error)),
+    match engine.images().remove_for(Owner::Cri, image.id, &uses).await {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(status_code::status(&error)),
+        _ => Ok(()),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use engine::id::Owner;
 use engine::{Engine, ErrorKind};
 use tonic::Status;
 
@@ -14,7 +15,9 @@ pub(crate) fn list(engine: &Engine, filter: Option<cri::ImageFilter>) -> Result<
     if !name.is_empty() {
         return Ok(find(engine, &name)?.into_iter().collect());
     }
-    Ok(engine.images().list().iter().map(|image| from_engine::image(image)).collect())
+    let images = engine.images().list();
+    let usable = images.iter().filter(|image| image.usable_by(Owner::Cri));
+    Ok(usable.map(|image| from_engine::image(image)).collect())
 }
 
 /// An image that is not there is an answer without image, no error. Verbose: also the pulls under way.
@@ -27,7 +30,9 @@ pub(crate) fn status(engine: &Engine, request: cri::ImageStatusRequest) -> Resul
     let mut info = HashMap::new();
     if request.verbose {
         info.insert("pulls".to_owned(), pulls(engine));
-        if let Ok(view) = engine.images().get(&name) {
+        if let Ok(view) = engine.images().get(&name)
+            && image.is_some()
+        {
             let config = &view.config;
             let document = serde_json::json!({
                 "architecture": view.architecture, "os": view.os,
@@ -42,7 +47,8 @@ pub(crate) fn status(engine: &Engine, request: cri::ImageStatusRequest) -> Resul
 
 fn find(engine: &Engine, name: &str) -> Result<Option<cri::Image>, Status> {
     match engine.images().get(name) {
-        Ok(view) => Ok(Some(from_engine::image(&view))),
+        // Pulled with a secret through the other door: who pulls it here too shows credentials first.
+        Ok(view) => Ok(Some(from_engine::image(&view)).filter(|_| view.usable_by(Owner::Cri))),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(status_code::status(&error)),
     }

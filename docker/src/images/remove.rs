@@ -15,7 +15,7 @@ use crate::view::image::removed;
 
 /// Who uses an image, of a snapshot of all containers.
 fn uses(containers: &[Arc<ContainerView>], id: &ImageId) -> Vec<ImageUse> {
-    let of_image = containers.iter().filter(|view| view.image_id == *id);
+    let of_image = containers.iter().filter(|view| view.uses_image(id));
     of_image
         .map(|view| ImageUse {
             container: view.id.clone(),

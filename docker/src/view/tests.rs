@@ -99,6 +99,7 @@ fn view(spec: ContainerSpec) -> ContainerView {
         log_path: "/l/a-json.log".into(),
         etc_paths: ("/e/resolv.conf".into(), "/e/hostname".into(), "/e/hosts".into()),
         exec_ids: Vec::new(),
+        runs_as: None,
         cgroup_path: "/gantry/a".into(),
         seq: 7,
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::container::driver::{self, Beginning, container_event};
 use crate::container::record::{ContainerRecord, RECORD_VERSION};
 use crate::container::state::ContainerState;
-use crate::container::{ContainerHandle, MountView, random_name, rootfs};
+use crate::container::{ContainerHandle, MountView, image_mount, random_name, rootfs};
 use crate::engine::{Core, CreatedContainer};
 use crate::error::{Error, Result};
 use crate::event::now_ns;
@@ -146,6 +146,7 @@ fn new_record(
         log_path: log_path(core, &spec, &id, &log_directory),
         etc_paths: (etc_path("resolv.conf"), etc_path("hostname"), etc_path("hosts")),
         cgroup_path: cgroup_path(core, &cgroup_parent, &id),
+        runs_as: None,
         spec: Arc::new(spec),
         id,
     }
@@ -244,12 +245,7 @@ async fn resolve_mounts(
             MountSource::Bind { path, create } => bind(mount, path, *create)?,
             MountSource::Tmpfs { size_bytes, mode, options } => tmpfs(mount, *size_bytes, *mode, options),
             MountSource::Volume { .. } => volume(core, record, mount, rollback).await?,
-            MountSource::Image { image, .. } => {
-                return Err(Error::not_implemented(format!(
-                    "mounting image {image:?} at {} is not built",
-                    mount.target
-                )));
-            }
+            MountSource::Image { .. } => image_mount::resolve(core, record, mount, rollback).await?,
         };
         if mount.selinux_relabel && !core.host.selinux {
             warnings.push(format!("{}: this kernel has no SELinux, nothing is relabelled", mount.target));

@@ -17,6 +17,7 @@ pub(crate) mod driver;
 pub(crate) mod exec;
 pub(crate) mod handle;
 mod health;
+pub(crate) mod image_mount;
 mod network;
 mod pause;
 pub(crate) mod process;
@@ -46,6 +47,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::id::{ContainerId, ExecId, ImageId, SandboxId};
 use crate::sandbox::EndpointInfo;
 use crate::snapshot::Measured;
+use crate::spec::user::ResolvedUser;
 use crate::spec::{ContainerSpec, ExecSpec};
 
 pub use exec::ExecHandle;
@@ -137,8 +139,18 @@ pub struct ContainerView {
     pub exec_ids: Vec<ExecId>,
     /// cgroup path.
     pub cgroup_path: String,
+    /// Who the first process ran as at its last start; `None` before the first.
+    pub runs_as: Option<ResolvedUser>,
     /// Sequence number of the change that made this view.
     pub seq: u64,
+}
+
+impl ContainerView {
+    /// Whether it was made from this image, or mounts it.
+    pub fn uses_image(&self, image: &ImageId) -> bool {
+        let mounted = |mount: &MountView| mount.kind == "image" && mount.source == image.to_string();
+        self.image_id == *image || self.mounts.iter().any(mounted)
+    }
 }
 
 /// The process after the image's defaults were applied.

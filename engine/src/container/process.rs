@@ -63,7 +63,7 @@ pub(crate) fn new_task(
     record: &ContainerRecord,
     sandbox: Arc<SandboxView>,
     up: &UpSandbox,
-) -> Result<NewTask> {
+) -> Result<(NewTask, ResolvedUser)> {
     make_bind_sources(&record.spec)?;
     let facts = gather(core, record, &sandbox, up)?;
     let spec = &record.spec;
@@ -72,13 +72,33 @@ pub(crate) fn new_task(
     }
     let oci = build::oci_spec(spec, facts.known(record))?;
     let seccomp = seccomp_text(core, &spec.security)?;
-    Ok(NewTask {
+    let mut rootfs = core.snapshots.mounts(&record.snapshot_key()?)?;
+    map_ids(&mut rootfs, &sandbox.spec.user);
+    let task = NewTask {
         container: record.id.clone(),
         spec: to_json(oci, seccomp.as_deref())?,
-        rootfs: core.snapshots.mounts(&record.snapshot_key()?)?,
+        rootfs,
         terminal: spec.process.tty,
         options: task_options(core, record, &sandbox)?,
-    })
+    };
+    Ok((task, facts.user))
+}
+
+/// The layers of a container in a user namespace are shown with its ids: options as containerd gives them to shims.
+fn map_ids(rootfs: &mut [crate::snapshot::Mount], user: &UserNamespaceSpec) {
+    for mount in rootfs {
+        mount.options.extend(map_options(user));
+    }
+}
+
+/// The options that map a file system's ids into a user namespace; none for the host's.
+pub(crate) fn map_options(user: &UserNamespaceSpec) -> Vec<String> {
+    let UserNamespaceSpec::Mapped { uids, gids } = user else { return Vec::new() };
+    let text = |maps: &[crate::spec::IdMap]| {
+        let ranges = maps.iter().map(|map| format!("{}:{}:{}", map.container_id, map.host_id, map.length));
+        ranges.collect::<Vec<_>>().join(";")
+    };
+    vec![format!("uidmap={}", text(uids)), format!("gidmap={}", text(gids))]
 }
 
 /// What is known of a container that is about to run, or runs.

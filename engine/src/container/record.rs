@@ -11,6 +11,7 @@ use crate::id::{ContainerId, ExecId, ImageId, SandboxId};
 use crate::sandbox::{EndpointInfo, PublishedPort};
 use crate::snapshot::SnapshotKey;
 use crate::spec::facts::ResolvedMount;
+use crate::spec::user::ResolvedUser;
 use crate::spec::{ContainerSpec, HealthSpec, SandboxChoice};
 
 /// The record's form. A change of meaning takes the next number and a reader of the old one.
@@ -45,6 +46,9 @@ pub(crate) struct ContainerRecord {
     pub(crate) log_path: String,
     pub(crate) etc_paths: (String, String, String),
     pub(crate) cgroup_path: String,
+    /// Who the first process ran as at its last start.
+    #[serde(default)]
+    pub(crate) runs_as: Option<ResolvedUser>,
 }
 
 /// What a view shows beside the record: it lives only in memory.
@@ -87,6 +91,7 @@ impl ContainerRecord {
             etc_paths: self.etc_paths.clone(),
             exec_ids: live.exec_ids.clone(),
             cgroup_path: self.cgroup_path.clone(),
+            runs_as: self.runs_as.clone(),
             seq: live.seq,
         }
     }

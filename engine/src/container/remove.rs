@@ -3,7 +3,7 @@
 use crate::container::driver::ContainerDriver;
 use crate::container::handle::Reply;
 use crate::container::state::{ContainerState, Input};
-use crate::container::{ContainerView, RemoveOptions, WaitOutcome};
+use crate::container::{ContainerView, RemoveOptions, WaitOutcome, image_mount};
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::failpoint;
 use crate::id::Owner;
@@ -105,6 +105,9 @@ impl ContainerDriver {
             tracing::debug!("the sandbox is gone before its container");
         }
         self.core.snapshots.remove(&self.record.snapshot_key()?).await?;
+        for view in image_mount::views(&self.record)? {
+            self.core.snapshots.remove(&view).await?;
+        }
         self.core.usage.forget(&self.record.snapshot_key()?);
         failpoint("remove.snapshot")?;
         self.remove_volumes(volumes).await;

@@ -43,7 +43,7 @@ pub(crate) fn open(mounts: &[Mount]) -> Result<OwnedFd> {
 }
 
 /// The directories that `mounts` stack, topmost first.
-fn layers(mounts: &[Mount]) -> Result<Vec<PathBuf>> {
+pub(crate) fn layers(mounts: &[Mount]) -> Result<Vec<PathBuf>> {
     let [mount] = mounts else {
         return Err(Error::not_implemented("a root file system of several mounts"));
     };

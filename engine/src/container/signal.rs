@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 
-const NAMES: [(&str, u32); 33] = [
+const NAMES: [(&str, u32); 34] = [
     ("HUP", 1),
     ("INT", 2),
     ("QUIT", 3),
@@ -34,6 +34,7 @@ const NAMES: [(&str, u32); 33] = [
     ("PROF", 27),
     ("WINCH", 28),
     ("IO", 29),
+    ("POLL", 29),
     ("PWR", 30),
     ("SYS", 31),
 ];
@@ -41,6 +42,8 @@ const NAMES: [(&str, u32); 33] = [
 const RT_MIN: u32 = 34;
 /// SIGRTMAX.
 const RT_MAX: u32 = 64;
+/// Signals above SIGRTMIN that are named after it; the others are named after SIGRTMAX.
+const RT_MIN_NAMED: u32 = 15;
 
 /// SIGKILL.
 pub(crate) const KILL: u32 = 9;
@@ -76,6 +79,19 @@ pub fn parse(text: &str) -> Result<u32> {
     real_time.filter(|number| (RT_MIN..=RT_MAX).contains(number)).ok_or_else(wrong)
 }
 
+/// The name of a number that [`parse`] answers: `SIGTERM`, `SIGRTMIN+3`, `SIGRTMAX-14`.
+pub fn name(number: u32) -> String {
+    if let Some((name, _)) = NAMES.iter().find(|(_, known)| *known == number) {
+        return format!("SIG{name}");
+    }
+    match (number.saturating_sub(RT_MIN), RT_MAX.saturating_sub(number)) {
+        (0, _) => "SIGRTMIN".to_owned(),
+        (_, 0) => "SIGRTMAX".to_owned(),
+        (above, _) if above <= RT_MIN_NAMED => format!("SIGRTMIN+{above}"),
+        (_, below) => format!("SIGRTMAX-{below}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,6 +103,14 @@ mod tests {
         {
             assert_eq!(parse(text).unwrap(), number, "{text}");
         }
+        for number in 1..=64 {
+            if let Ok(known) = parse(&name(number)) {
+                assert_eq!(known, number);
+            } else {
+                assert!(matches!(number, 32 | 33), "{number}");
+            }
+        }
+        assert_eq!((name(15), name(37), name(50)), ("SIGTERM".into(), "SIGRTMIN+3".into(), "SIGRTMAX-14".into()));
         for wrong in ["", "0", "65", "SIG", "NOPE", "RTMIN+99", "RTMAX+1", "-1"] {
             assert!(parse(wrong).unwrap_err().to_string().starts_with("invalid signal"), "{wrong:?}");
         }

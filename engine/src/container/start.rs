@@ -89,7 +89,8 @@ impl ContainerDriver {
         }
         let sandbox = self.sandbox.view.borrow().clone();
         let _pinned = self.pin_subpaths().await?;
-        let task = process::new_task(&self.core, &self.record, sandbox, &up)?;
+        let (task, user) = process::new_task(&self.core, &self.record, sandbox, &up)?;
+        self.record.runs_as = Some(user);
         failpoint("start.before_create")?;
         let process = ProcessRef::first(&self.record.id);
         {

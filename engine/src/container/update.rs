@@ -24,7 +24,7 @@ impl ContainerDriver {
             ));
         }
         let merged = merge(&self.record.spec.resources, &wanted);
-        validate::resources(&merged)?;
+        validate::resources(&merged, self.record.spec.owner)?;
         let devices = process::block_devices(&merged)?;
         if self.record.state.has_process() {
             let limits = resources::oci(&wanted, &devices)?;

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use crate::error::{Error, Result};
-use crate::id::{ContainerId, ImageId};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{ContainerId, ImageId, Owner};
 
 use super::index::{Catalogue, Change, Images};
 use super::reference::Reference;
@@ -71,6 +71,36 @@ impl Images {
             }
         }
         Ok(removed)
+    }
+}
+
+impl Images {
+    /// Removes an image for one owner: the whole image when nobody else has it, else that owner's claim.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` when a container uses it or when it is pinned; `Forbidden` when only others have it.
+    pub async fn remove_for(&self, owner: Owner, image: ImageId, in_use: InUse<'_>) -> Result<()> {
+        let lock = self.lock().await;
+        let catalogue = self.catalogue();
+        let Some((record, _)) = catalogue.records.get(&image) else {
+            return Err(Error::not_found(format!("No such image: {image}")));
+        };
+        if record.pinned {
+            return Err(conflict(image, "cannot be forced", "image is pinned"));
+        }
+        if record.owners.iter().all(|other| *other == owner) {
+            drop(lock);
+            return self.remove(&image.to_string(), true, in_use).await.map(|_| ());
+        }
+        if !record.owners.contains(&owner) {
+            let others: Vec<&str> = record.owners.iter().map(|owner| owner.as_str()).collect();
+            let what = format!("image {} belongs to {}: remove it there", image.short(), others.join(", "));
+            return Err(Error::new(ErrorKind::Forbidden, what));
+        }
+        refuse_use(image, &in_use(&image), true, false)?;
+        let mut kept = (**record).clone();
+        kept.owners.retain(|other| *other != owner);
+        self.apply(&lock, Change { put_images: vec![(image, kept)], ..Change::default() }).await
     }
 }
 

@@ -11,7 +11,7 @@ use crate::spec::{Resources, validate};
 
 impl SandboxDriver {
     pub(crate) async fn update(&mut self, resources: Resources) -> Result<()> {
-        validate::resources(&resources)?;
+        validate::resources(&resources, self.record.owner())?;
         if self.record.phase == SandboxPhase::Removing {
             return Err(crate::Error::conflict(format!("sandbox {} is being removed", self.record.id)));
         }

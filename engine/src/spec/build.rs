@@ -58,7 +58,12 @@ pub fn oci_spec(spec: &ContainerSpec, known: Known<'_>) -> Result<Spec> {
             builder = builder.domainname(known.sandbox.domainname.clone());
         }
     }
-    built(builder.build())
+    let mut built = built(builder.build())?;
+    if known.sandbox.uts != NamespaceAt::New {
+        // The builder puts in a name of its own, which is refused where the namespace is another's.
+        built.set_hostname(None);
+    }
+    Ok(built)
 }
 
 /// The first process, or the base of an exec.
@@ -80,10 +85,12 @@ pub fn process(spec: &ContainerSpec, known: Known<'_>) -> Result<Process> {
         env.push(format!("HOME={}", known.user.home));
     }
     let cwd = if known.process.cwd.is_empty() { "/" } else { &known.process.cwd };
-    let user = UserBuilder::default()
-        .uid(known.user.uid)
-        .gid(known.user.gid)
-        .additional_gids(known.user.additional_gids.clone());
+    // The first group is among the further ones, so that a file it is denied stays denied (CVE-2022-36109).
+    let mut gids = known.user.additional_gids.clone();
+    if !gids.contains(&known.user.gid) {
+        gids.insert(0, known.user.gid);
+    }
+    let user = UserBuilder::default().uid(known.user.uid).gid(known.user.gid).additional_gids(gids);
     let mut builder = ProcessBuilder::default()
         .terminal(spec.process.tty)
         .user(built(user.build())?)
@@ -91,10 +98,9 @@ pub fn process(spec: &ContainerSpec, known: Known<'_>) -> Result<Process> {
         .env(env)
         .cwd(PathBuf::from(cwd))
         .capabilities(capability_sets(&spec.security, known)?)
-        .rlimits(rlimits(spec)?);
-    if spec.security.no_new_privileges {
-        builder = builder.no_new_privileges(true);
-    }
+        .rlimits(rlimits(spec)?)
+        // Said in any case: the builder's own default is true.
+        .no_new_privileges(spec.security.no_new_privileges);
     if let Some(adjustment) = spec.resources.oom_score_adj {
         builder = builder.oom_score_adj(adjustment);
     }
@@ -350,9 +356,20 @@ mod tests {
         assert!(!list.iter().any(|ns| ns["type"] == "network"));
         assert!(list.contains(&serde_json::json!({"type": "ipc", "path": "/proc/7/ns/ipc"})));
         assert_eq!(spec["linux"]["uidMappings"][0], serde_json::json!({"hostID": 9, "containerID": 0, "size": 5}));
+        assert_eq!(spec["hostname"], "box");
+        let joined = build(&asked(), |sandbox, _, _| sandbox.uts = NamespaceAt::Path("/proc/7/ns/uts".into())).unwrap();
+        assert!(joined["hostname"].is_null(), "{}", joined["hostname"]);
         // A user namespace cannot mount sysfs for the host's network.
         let sys = spec["mounts"].as_array().unwrap().iter().find(|m| m["destination"] == "/sys").unwrap().clone();
         assert_eq!(sys["type"], "bind");
+    }
+
+    #[test]
+    fn programs_may_gain_privileges_unless_it_is_asked_otherwise() {
+        let mut spec = asked();
+        assert_eq!(plain(&spec)["process"]["noNewPrivileges"], false);
+        spec.security.no_new_privileges = true;
+        assert_eq!(plain(&spec)["process"]["noNewPrivileges"], true);
     }
 
     #[test]

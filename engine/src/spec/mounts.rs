@@ -63,7 +63,11 @@ fn defaults(spec: &ContainerSpec, known: Known<'_>) -> Vec<Default> {
     let cgroup = words(&format!("nosuid,noexec,nodev,relatime,{access}"));
     list.push(("/sys/fs/cgroup", "cgroup", "cgroup".into(), cgroup));
     if sandbox.ipc == NamespaceAt::Host {
-        list.push(("/dev/mqueue", "bind", "/dev/mqueue".into(), words("bind,nosuid,noexec,nodev")));
+        // Mounted anew it shows the queues of the namespace that it is mounted in; a user namespace may not do that to
+        // the host's, and a host need not have it mounted to be bound.
+        if sandbox.user.is_none() {
+            list.push(("/dev/mqueue", "mqueue", "mqueue".into(), words("nosuid,noexec,nodev")));
+        }
         list.push(("/dev/shm", "bind", "/dev/shm".into(), words("rbind,nosuid,nodev")));
     } else {
         list.push(("/dev/mqueue", "mqueue", "mqueue".into(), words("nosuid,noexec,nodev")));

@@ -3,13 +3,15 @@
 //! Digits are never looked up as a name, numbers outside of 0..=4294967294 are refused, and a malformed line of an
 //! image's file is skipped: these are three published flaws of other engines.
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 
 /// The largest id; 2^32-1 means "none" to the kernel.
 const ID_MAX: u64 = u32::MAX as u64 - 1;
 
 /// Who a process runs as.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ResolvedUser {
     /// uid.
     pub uid: u32,

@@ -4,16 +4,21 @@ use std::collections::BTreeSet;
 use std::path::{Component, Path};
 
 use crate::error::{Error, Result};
+use crate::id::Owner;
 use crate::spec::facts::HostFacts;
 use crate::spec::{
     ContainerSpec, LogSpec, MountSource, NamespaceMode, NetworkMode, Resources, RestartPolicy, SandboxChoice,
-    SandboxSpec, capabilities, devices, mounts,
+    SandboxSpec, UserNamespaceSpec, capabilities, devices, mounts,
 };
 
+/// One past the largest id that a map may contain.
+const ID_END: u64 = u32::MAX as u64;
 /// docker's least memory limit: 6 MiB.
 const MEMORY_BYTES_MIN: i64 = 6 << 20;
 /// Characters of a name at most.
 const NAME_LEN_MAX: usize = 255;
+/// Bytes of the names of a container, its pod and its namespace together with the pod's uid.
+const POD_NAME_LEN_MAX: usize = 4096;
 /// Sysctl prefixes that belong to the IPC namespace.
 const IPC_SYSCTLS: [&str; 8] = [
     "kernel.msgmax",
@@ -31,8 +36,11 @@ const IPC_SYSCTLS: [&str; 8] = [
 /// # Errors
 /// `InvalidArgument` (or `NotImplemented` for what this kernel lacks) naming the field.
 pub fn container(spec: &ContainerSpec, host: &HostFacts) -> Result<()> {
-    name(&spec.name)?;
-    resources(&spec.resources)?;
+    match spec.owner {
+        Owner::Docker => name(&spec.name)?,
+        Owner::Cri => pod_name(&spec.name)?,
+    }
+    resources(&spec.resources, spec.owner)?;
     capabilities::wanted(&spec.security, host.capabilities)?;
     capabilities::ambient(&spec.security)?;
     let mut targets = BTreeSet::new();
@@ -61,6 +69,10 @@ pub fn container(spec: &ContainerSpec, host: &HostFacts) -> Result<()> {
     let profile = spec.security.apparmor.as_str();
     if !host.apparmor && !matches!(profile, "" | "unconfined" | "runtime/default") {
         return Err(Error::not_implemented(format!("apparmor profile {profile:?}: this kernel has no AppArmor")));
+    }
+    if !host.selinux && !spec.security.selinux.is_empty() {
+        let label = &spec.security.selinux;
+        return Err(Error::not_implemented(format!("selinux_options {label:?}: this kernel has no SELinux")));
     }
     if let SandboxChoice::Own(own) = &spec.sandbox {
         sandbox(own)?;
@@ -129,7 +141,38 @@ pub fn sandbox(spec: &SandboxSpec) -> Result<()> {
             return Err(Error::invalid(format!("dns: {server:?} is not an IP address")));
         }
     }
-    resources(&spec.resources)
+    if spec.owner == Owner::Cri {
+        pod_name(&spec.name)?;
+    }
+    user_namespace(&spec.user)?;
+    resources(&spec.resources, spec.owner)
+}
+
+/// The container's root must be somebody, and no host id may be there twice.
+fn user_namespace(user: &UserNamespaceSpec) -> Result<()> {
+    let UserNamespaceSpec::Mapped { uids, gids } = user else { return Ok(()) };
+    for (field, maps) in [("uids", uids), ("gids", gids)] {
+        let refuse = |why: &str| Err(Error::invalid(format!("user namespace: {field}: {why}")));
+        if !maps.iter().any(|map| map.container_id == 0 && map.length > 0) {
+            return refuse("id 0 of the container is not mapped");
+        }
+        for (index, map) in maps.iter().enumerate() {
+            let end = |first: u32| u64::from(first) + u64::from(map.length);
+            if map.length == 0 || end(map.container_id) > ID_END || end(map.host_id) > ID_END {
+                return refuse("a range is empty or goes beyond 4294967295");
+            }
+            let overlap = |a: u32, b: u32, b_length: u32| {
+                u64::from(a) < u64::from(b) + u64::from(b_length) && u64::from(b) < end(a)
+            };
+            let others = &maps[..index];
+            if others.iter().any(|o| {
+                overlap(map.host_id, o.host_id, o.length) || overlap(map.container_id, o.container_id, o.length)
+            }) {
+                return refuse("ranges overlap");
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A name that docker accepts: `[a-zA-Z0-9][a-zA-Z0-9_.-]+`; empty = the engine makes one.
@@ -148,6 +191,17 @@ pub fn name(name: &str) -> Result<()> {
     } else {
         Err(Error::invalid(format!("Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")))
     }
+}
+
+/// A name that is made of Kubernetes' names: long, and shown as it is.
+fn pod_name(name: &str) -> Result<()> {
+    if name.len() > POD_NAME_LEN_MAX {
+        return Err(Error::invalid(format!("metadata: its names together have more than {POD_NAME_LEN_MAX} bytes")));
+    }
+    if name.bytes().any(|b| b < b' ' || b == 0x7f) {
+        return Err(Error::invalid(format!("metadata: {name:?} contains a control character")));
+    }
+    Ok(())
 }
 
 /// A hostname of RFC 1123 form, 63 characters at most; empty = the engine's choice.
@@ -192,10 +246,11 @@ fn sysctl(key: &str, value: &str, spec: &SandboxSpec) -> Result<()> {
 ///
 /// # Errors
 /// `InvalidArgument` naming the field.
-pub fn resources(asked: &Resources) -> Result<()> {
+pub fn resources(asked: &Resources, owner: Owner) -> Result<()> {
     let refuse = |message: String| Err(Error::invalid(message));
     let memory = asked.memory_bytes.unwrap_or(0);
-    if memory != 0 && (0..MEMORY_BYTES_MIN).contains(&memory) {
+    // docker's own rule: Kubernetes takes any limit, and the kernel says what is too little.
+    if owner == Owner::Docker && memory != 0 && (0..MEMORY_BYTES_MIN).contains(&memory) {
         return refuse(format!("Minimum memory limit allowed is 6MB, not {memory} bytes"));
     }
     if let Some(swap) = asked.memory_swap_bytes.filter(|swap| *swap > 0) {
@@ -255,6 +310,7 @@ fn is_list(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::IdMap;
 
     #[test]
     fn names() {
@@ -264,6 +320,20 @@ mod tests {
         for bad in ["a", "/a", "-ab", "a b", "a/b", "ä1", &"x".repeat(256)] {
             assert!(name(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn user_namespaces_map_root_and_no_id_twice() {
+        let map = |container_id, host_id, length| IdMap { container_id, host_id, length };
+        let says = |uids: &[IdMap]| {
+            let user = UserNamespaceSpec::Mapped { uids: uids.to_vec(), gids: vec![map(0, 70_000, 65_536)] };
+            user_namespace(&user).err().map(|error| error.message().to_owned()).unwrap_or_default()
+        };
+        assert_eq!(says(&[map(0, 70_000, 10), map(10, 80_000, 10)]), "");
+        assert!(says(&[map(1, 70_000, 10)]).contains("uids: id 0"));
+        assert!(says(&[map(0, 70_000, 10), map(10, 70_005, 10)]).contains("overlap"));
+        assert!(says(&[map(0, u32::MAX, 10)]).contains("beyond"));
+        assert!(says(&[map(0, 5, 1), map(7, 9, 0)]).contains("empty"));
     }
 
     #[test]
@@ -299,10 +369,12 @@ mod tests {
     #[test]
     fn limits_name_their_field() {
         let says = |resources: Resources, words: &str| {
-            let error = super::resources(&resources).unwrap_err();
+            let error = super::resources(&resources, Owner::Docker).unwrap_err();
             assert!(error.message().contains(words), "{error}");
         };
         says(Resources { memory_bytes: Some(4096), ..Default::default() }, "Minimum memory limit");
+        let little = Resources { memory_bytes: Some(4 << 20), ..Default::default() };
+        assert!(super::resources(&little, Owner::Cri).is_ok());
         says(Resources { memory_swap_bytes: Some(1), ..Default::default() }, "always set the Memory limit");
         says(Resources { memory_swappiness: Some(101), ..Default::default() }, "swappiness");
         says(Resources { cpu_period_us: Some(1), ..Default::default() }, "cfs period");

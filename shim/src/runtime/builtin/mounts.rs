@@ -12,7 +12,7 @@ use sys::mount::{MountAttributes, Parameter, Propagation};
 use sys::rooted::RootFd;
 
 use super::mount_options::MountOptions;
-use super::{copy_up, id_map};
+use super::{copy_up, id_map, rootfs};
 use crate::oci::{Mount, NamespaceName, NamespaceSource, Spec};
 use crate::runtime::{Failure, Result};
 
@@ -84,6 +84,8 @@ fn prepare_one(
     let source = match mount.kind.as_str() {
         _ if is_bind => bind_source(mount, &options, bundle, userns)?,
         "cgroup" | "cgroup2" => cgroup_source(cgroup)?,
+        // Layers are the host's, so that the container could not stack them itself.
+        "overlay" => Source::Tree(overlay_source(&options)?, false),
         "sysfs" if userns.is_some() && spec.namespace(NamespaceName::Network) != NamespaceSource::New => {
             Source::Tree(foreign_sysfs(spec, &options)?, false)
         }
@@ -172,6 +174,14 @@ fn bind_source(mount: &Mount, options: &MountOptions, bundle: &Path, userns: Opt
     }
     set_options(&tree, options).map_err(about)?;
     Ok(Source::Tree(tree, is_file))
+}
+
+fn overlay_source(options: &MountOptions) -> Result<OwnedFd> {
+    let tree = rootfs::overlay(options)?;
+    let about = |e: io::Error| Failure::io(STEP, "overlay", &e);
+    sys::mount::set_propagation(&tree, false, Propagation::Private).map_err(about)?;
+    set_options(&tree, options).map_err(about)?;
+    Ok(tree)
 }
 
 fn set_options(mount: &OwnedFd, options: &MountOptions) -> io::Result<()> {

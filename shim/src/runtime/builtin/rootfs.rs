@@ -108,7 +108,7 @@ fn parse_range(key: &str, text: &str) -> Result<IdMapping> {
 
 /// Layers are given one by one (`lowerdir+`, Linux 6.5), which has no limit of a page for all of them together; older
 /// kernels get them through mount(2) ([`overlay_page`]).
-fn overlay(options: &MountOptions) -> Result<OwnedFd> {
+pub(super) fn overlay(options: &MountOptions) -> Result<OwnedFd> {
     let value = |key: &str| options.data.iter().find(|(name, _)| name == key).and_then(|(_, v)| v.as_deref());
     let lower = value("lowerdir").ok_or_else(|| Failure::new(STEP, "rootfs: overlay without lowerdir"))?;
     let layers: Vec<PathBuf> = split_layers(lower);

@@ -10,6 +10,7 @@ mod cni;
 mod compose;
 mod concurrency;
 mod cri;
+mod cri_pods;
 mod cri_stats;
 mod daemon_life;
 mod daemon_restart;
