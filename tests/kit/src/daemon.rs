@@ -67,13 +67,14 @@ pub struct Daemon {
 impl Daemon {
     /// Starts the engine of `world` and waits until its Docker door answers.
     #[track_caller]
-    pub(crate) fn start(world: &World) -> Self {
+    pub(crate) fn start(world: &World, environment: &[(&str, &str)]) -> Self {
         let log = world.dir().join("daemon.log");
         let mut command = match world.kind() {
             EngineKind::Gantry => gantry_command(world),
             EngineKind::Dockerd => dockerd_command(world),
         };
         let sink = File::options().create(true).append(true).open(&log).expect("the daemon's log");
+        command.envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(sink.try_clone().expect("dup")).stderr(sink);
         let mut outer = command.spawn().expect("nsenter");
         let socket = world.docker_socket();
@@ -92,6 +93,11 @@ impl Daemon {
         self.pid
     }
 
+    /// Whether it has ended, by itself or not.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.outer.try_wait().expect("wait").is_some()
+    }
+
     /// Everything it logged so far, over all its starts.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
@@ -99,7 +105,10 @@ impl Daemon {
 
     /// SIGKILL, and waits until it is gone.
     pub(crate) fn kill(mut self) {
-        signal(self.pid, rustix::process::Signal::KILL);
+        // One that has ended has no number any more.
+        if !self.has_ended() {
+            signal(self.pid, rustix::process::Signal::KILL);
+        }
         let _ = self.outer.wait();
     }
 

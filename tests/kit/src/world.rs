@@ -94,8 +94,20 @@ impl World {
     /// Starts the engine (again) on the same state and waits until it answers.
     #[track_caller]
     pub fn start_daemon(&mut self) {
+        self.start_daemon_with(&[]);
+    }
+
+    /// As [`World::start_daemon`], with more in its environment.
+    #[track_caller]
+    pub fn start_daemon_with(&mut self, environment: &[(&str, &str)]) {
         assert!(self.daemon.is_none(), "the daemon is running");
-        self.daemon = Some(Daemon::start(self));
+        self.daemon = Some(Daemon::start(self, environment));
+    }
+
+    /// Whether the daemon that was started has ended by itself.
+    #[track_caller]
+    pub fn daemon_has_ended(&mut self) -> bool {
+        self.daemon.as_mut().expect("the daemon was started").has_ended()
     }
 
     /// The running engine.

@@ -217,8 +217,7 @@ fn images_as_volumes() {
         refused(create_with(&world, &pod, "wrong", writable).await, Code::InvalidArgument, "readonly");
 
         // A mounted image is in use.
-        let held = world.docker(["rmi", "-f", "data:1"]);
-        held.failure();
+        world.docker(["rmi", "data:1"]).failure();
         kubelet.remove_pod(&pod).await
     });
     std::fs::remove_dir_all(world.dir().join("pods")).expect("logs");
