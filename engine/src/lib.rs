@@ -2,6 +2,7 @@
 //!
 //! It decides everything and knows no door: no gRPC, HTTP, CRI or Docker type appears here.
 
+mod archive;
 pub mod config;
 pub mod container;
 pub mod content;
@@ -28,6 +29,7 @@ pub mod spec;
 pub mod task;
 pub mod volume;
 
+pub use archive::ArchiveStream;
 pub use config::EngineConfig;
 pub use container::{ContainerHandle, ExecHandle};
 pub use engine::{CreatedContainer, Engine, EngineInfo, EventReceiver};

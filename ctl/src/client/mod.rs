@@ -3,11 +3,13 @@
 //! Paths carry no version unless `DOCKER_API_VERSION` asks for one: the daemon then speaks its own, and no
 //! `/_ping` round trip is needed before the first request. Each answer's `Api-Version` header tells which.
 
+mod bodies;
 mod connect;
 mod endpoint;
 mod lines;
 mod query;
 
+pub(crate) use bodies::{body_of, reader_of, written_body};
 pub(crate) use connect::TlsFiles;
 pub(crate) use endpoint::{DEFAULT_HOST, Endpoint, Host, parse_host};
 pub(crate) use lines::Lines;

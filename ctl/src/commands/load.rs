@@ -1,24 +1,15 @@
 //! `gantry load`.
 
-use std::io::{self, Read};
-
-use bytes::Bytes;
-use http_body_util::{BodyExt, StreamBody};
-use hyper::body::Frame;
-use tokio::sync::mpsc;
+use std::io;
 
 use crate::cli::Command;
-use crate::client::{Body, Lines, Path, read_all};
+use crate::client::{Lines, Path, body_of, read_all};
 use crate::context::Context;
 use crate::error::{Error, Result, open_file};
 use crate::flags::{Flag, Matches};
 use crate::output::print;
 use crate::output::progress::{self, Target};
 use crate::terminal;
-
-/// Bytes of the archive read at once, and how many such pieces may wait.
-const CHUNK_BYTES: usize = 256 * 1024;
-const CHUNKS_MAX: usize = 8;
 
 pub(crate) static COMMAND: Command = Command {
     about: "Load an image from a tar archive or STDIN",
@@ -38,11 +29,11 @@ pub(crate) static COMMAND: Command = Command {
 
 async fn run(context: &Context, matches: &Matches) -> Result<()> {
     let body = match matches.optional("input") {
-        Some(path) => archive_body(open_file(path)?),
+        Some(path) => body_of(open_file(path)?),
         None if terminal::stdin_is_terminal() => {
             return Err(Error::message("requested load from stdin, but stdin is empty"));
         }
-        None => archive_body(io::stdin()),
+        None => body_of(io::stdin()),
     };
     let quiet = matches.on("quiet") || !terminal::stdout_is_terminal();
     let path = Path::new("/images/load")
@@ -66,30 +57,4 @@ pub(crate) fn platform_json(text: &str) -> String {
     let fields: serde_json::Map<String, serde_json::Value> =
         names.into_iter().zip(text.split('/')).map(|(name, part)| (name.to_owned(), part.into())).collect();
     serde_json::Value::Object(fields).to_string()
-}
-
-/// Reads on a thread of its own: files and pipes block.
-fn archive_body(mut source: impl Read + Send + 'static) -> Body {
-    let (queue, chunks) = mpsc::channel::<io::Result<Frame<Bytes>>>(CHUNKS_MAX);
-    std::thread::spawn(move || {
-        loop {
-            let mut chunk = vec![0; CHUNK_BYTES];
-            let piece = match source.read(&mut chunk) {
-                Ok(0) => return,
-                Ok(read) => {
-                    chunk.truncate(read);
-                    Ok(Frame::data(Bytes::from(chunk)))
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => Err(error),
-            };
-            let failed = piece.is_err();
-            if queue.blocking_send(piece).is_err() || failed {
-                return;
-            }
-        }
-    });
-    let stream =
-        futures_util::stream::unfold(chunks, |mut chunks| async { chunks.recv().await.map(|chunk| (chunk, chunks)) });
-    BodyExt::boxed_unsync(StreamBody::new(stream))
 }

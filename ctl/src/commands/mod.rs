@@ -1,13 +1,18 @@
 //! One file per command: its words and flags, and what it does.
 
 pub(crate) mod attach;
+pub(crate) mod commit;
 pub(crate) mod completion;
+pub(crate) mod cp;
 pub(crate) mod create;
+pub(crate) mod diff;
 mod each;
 pub(crate) mod events;
 pub(crate) mod exec;
+pub(crate) mod export;
 pub(crate) mod history;
 pub(crate) mod images;
+pub(crate) mod import;
 pub(crate) mod info;
 pub(crate) mod inspect;
 pub(crate) mod kill;
@@ -34,6 +39,7 @@ pub(crate) mod stop;
 pub(crate) mod system_df;
 pub(crate) mod tag;
 pub(crate) mod top;
+pub(crate) mod update;
 pub(crate) mod version;
 pub(crate) mod volume_create;
 pub(crate) mod volume_ls;

@@ -42,31 +42,48 @@ async fn run(context: &Context, matches: &Matches) -> Result<()> {
     }
     let path = path.query_some("platform", &platform_json(matches.text("platform")));
     let mut body = context.client.get(&path).await?.into_body();
-    let mut sink = match target {
-        Some(path) => Sink::File(Partial::create(path)?),
-        None => Sink::Stdout(Output::new(true, false)),
-    };
+    let mut sink = Sink::open(target)?;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Error::message(format!("reading the archive: {error}")))?;
-        let Ok(bytes) = frame.into_data() else { continue };
-        match &mut sink {
-            Sink::File(partial) => partial.file.write_all(&bytes)?,
-            Sink::Stdout(output) => output.write(Channel::Stdout, bytes).await?,
+        if let Ok(bytes) = frame.into_data() {
+            sink.write(bytes).await?;
         }
     }
-    match sink {
-        Sink::File(partial) => partial.finish(),
-        Sink::Stdout(mut output) => output.finish().await,
-    }
+    sink.finish().await
 }
 
-enum Sink {
+/// Where an archive is written.
+pub(super) enum Sink {
     File(Partial),
     Stdout(Output),
 }
 
+impl Sink {
+    /// A file, else standard output.
+    pub(super) fn open(target: Option<&str>) -> Result<Self> {
+        Ok(match target {
+            Some(path) => Sink::File(Partial::create(path)?),
+            None => Sink::Stdout(Output::new(true, false)),
+        })
+    }
+
+    pub(super) async fn write(&mut self, bytes: bytes::Bytes) -> Result<()> {
+        match self {
+            Sink::File(partial) => Ok(partial.file.write_all(&bytes)?),
+            Sink::Stdout(output) => output.write(Channel::Stdout, bytes).await,
+        }
+    }
+
+    pub(super) async fn finish(self) -> Result<()> {
+        match self {
+            Sink::File(partial) => partial.finish(),
+            Sink::Stdout(mut output) => output.finish().await,
+        }
+    }
+}
+
 /// A file under another name until it is whole.
-struct Partial {
+pub(super) struct Partial {
     file: File,
     partial: PathBuf,
     path: PathBuf,

@@ -274,3 +274,11 @@ pub struct ErrorDetail {
     /// Sentence.
     pub message: String,
 }
+
+/// Answer of commit.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct CommitResponse {
+    /// `sha256:…`.
+    pub id: String,
+}

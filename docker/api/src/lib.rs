@@ -6,6 +6,7 @@
 //!
 //! This crate must not know the engine, HTTP, or how anything is carried out.
 
+pub mod archive;
 pub mod container;
 pub mod error;
 pub mod event;

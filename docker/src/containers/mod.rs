@@ -1,6 +1,8 @@
 //! `/containers`: one file for each verb.
 
+pub(crate) mod archive;
 pub(crate) mod attach;
+pub(crate) mod changes;
 pub(crate) mod create;
 pub(crate) mod exec;
 pub(crate) mod inspect;

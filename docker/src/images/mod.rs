@@ -1,6 +1,8 @@
 //! `/images`, and `/auth`.
 
 pub(crate) mod archive;
+pub(crate) mod commit;
+pub(crate) mod import;
 pub(crate) mod list;
 pub(crate) mod pull;
 pub(crate) mod remove;

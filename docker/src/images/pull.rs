@@ -17,10 +17,10 @@ const STEPS_WAITING_MAX: usize = 256;
 pub(crate) async fn create(call: Call) -> Outcome {
     let from = call.query.text("fromImage");
     if from.is_empty() {
-        return Err(match call.query.text("fromSrc") {
-            "" => Failure::bad_request("query fromImage: the image to pull must be given"),
-            _ => Failure::not_implemented("importing an image from a tar (fromSrc) is not built into this engine yet"),
-        });
+        return match call.query.text("fromSrc") {
+            "" => Err(Failure::bad_request("query fromImage: the image to pull must be given")),
+            _ => super::import::import(call).await,
+        };
     }
     let reference = reference(from, call.query.text("tag"))?;
     let platform: Option<Platform> = match call.query.text("platform") {

@@ -91,6 +91,7 @@ pub(crate) fn spawn(core: &Arc<Core>, beginning: Beginning) -> Arc<ContainerCell
         shim: RwLock::new(shim),
         cpu_rate: CpuRate::default(),
         execs: Mutex::default(),
+        rootfs_gate: Arc::default(),
     });
     core.containers.insert(record.id.clone(), Arc::clone(&cell));
     let span = tracing::info_span!(parent: None, "container", id = record.id.short());

@@ -3,17 +3,20 @@
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use tokio::io::AsyncRead;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::archive::ArchiveStream;
 use crate::container::cpu_rate::CpuRate;
 use crate::container::wait::Waiters;
 use crate::container::{
-    AttachOptions, AttachedIo, ContainerView, ExecHandle, ExecOutput, HealthView, LogOptions, LogReceiver,
-    ProcessFigures, RemoveOptions, StatsSample, TopTable, WaitCondition, WaitOutcome,
+    AttachOptions, AttachedIo, Change, CommitRequest, ContainerView, ExecHandle, ExecOutput, HealthView, LogOptions,
+    LogReceiver, PathStat, ProcessFigures, RemoveOptions, StatsSample, TopTable, WaitCondition, WaitOutcome,
+    WriteArchive,
 };
 use crate::engine::Core;
 use crate::error::{Error, Result};
-use crate::id::{ContainerId, ExecId, Owner};
+use crate::id::{ContainerId, ExecId, ImageId, Owner};
 use crate::spec::{EndpointSpec, ExecSpec, Resources, RestartPolicy};
 use crate::task::{AttachEnds, AttachWish, Shim};
 
@@ -96,6 +99,9 @@ pub(crate) struct ContainerCell {
     pub(crate) cpu_rate: CpuRate,
     /// Execs that run.
     pub(crate) execs: Mutex<Vec<ExecId>>,
+    /// Held by who writes into the root file system from outside, and while it is mounted anew or removed: overlayfs
+    /// does not take two writers through two mounts.
+    pub(crate) rootfs_gate: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl ContainerCell {
@@ -309,6 +315,57 @@ impl ContainerHandle {
     /// `Conflict` when it does not run; `InvalidArgument` for unknown columns.
     pub async fn top(&self, ps_args: &str) -> Result<TopTable> {
         super::top::table(self, ps_args).await
+    }
+    /// What it has changed in its file system, parents before children.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a tree that is too deep or has too many changes.
+    pub async fn changes(&self) -> Result<Vec<Change>> {
+        super::changes::changes(self).await
+    }
+    /// Its root file system as a tar, without volumes.
+    ///
+    /// # Errors
+    /// `Conflict` when it is being removed; later failures end the stream with an error.
+    pub async fn export(&self) -> Result<ArchiveStream> {
+        super::commit::export(self).await
+    }
+    /// Makes an image of what it is now. Tells of it in an event.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for an instruction; `NotFound` when its image is gone; `Conflict` when it is being removed.
+    pub async fn commit(&self, request: CommitRequest) -> Result<ImageId> {
+        let comment = request.comment.clone();
+        let image = super::commit::commit(self, request).await?;
+        self.event("commit", &[("comment", comment), ("imageID", image.to_string())]).await;
+        Ok(image)
+    }
+    /// What `path` in its file system is. A symlink at the end is followed only where the path goes on behind it (`/`).
+    ///
+    /// # Errors
+    /// `NotFound`; `InvalidArgument` for a path that goes on behind what is no directory.
+    pub async fn stat_path(&self, path: &str) -> Result<PathStat> {
+        super::files::stat(self, path).await
+    }
+    /// What `path` is, with everything below it, as a tar. Works on a container that does not run, too.
+    ///
+    /// # Errors
+    /// As [`ContainerHandle::stat_path`]; later failures end the stream with an error.
+    pub async fn read_archive(&self, path: &str) -> Result<(PathStat, ArchiveStream)> {
+        super::files::read(self, path).await
+    }
+    /// Writes a tar (plain, or compressed with gzip, zstd, bzip2 or xz) into the directory `path`.
+    ///
+    /// # Errors
+    /// `NotFound`; `InvalidArgument` when `path` is no directory or the archive is wrong; `Forbidden` when it is
+    /// read-only there.
+    pub async fn write_archive(
+        &self,
+        path: &str,
+        archive: impl AsyncRead + Send + Unpin + 'static,
+        options: WriteArchive,
+    ) -> Result<()> {
+        super::files::write(self, path, archive, options).await
     }
     /// Opens the log file anew after someone moved it (CRI ReopenContainerLog).
     ///

@@ -11,10 +11,13 @@
 //! Spec (asked), record (stored), state (pure rules), handle (calls), driver (the one writer).
 
 pub(crate) mod attach;
+mod changes;
+mod commit;
 pub(crate) mod cpu_rate;
 pub(crate) mod create;
 pub(crate) mod driver;
 pub(crate) mod exec;
+mod files;
 pub(crate) mod handle;
 mod health;
 pub(crate) mod image_mount;
@@ -27,6 +30,7 @@ pub(crate) mod record;
 mod remove;
 mod rename;
 pub(crate) mod restart_policy;
+pub(crate) mod root_tree;
 pub(crate) mod rootfs;
 pub mod signal;
 pub(crate) mod start;
@@ -50,7 +54,10 @@ use crate::snapshot::Measured;
 use crate::spec::user::ResolvedUser;
 use crate::spec::{ContainerSpec, ExecSpec};
 
+pub use changes::{Change, ChangeKind};
+pub use commit::CommitRequest;
 pub use exec::ExecHandle;
+pub use files::{PathStat, WriteArchive};
 pub use handle::ContainerHandle;
 pub use process_figures::ProcessFigures;
 pub use stats::InterfaceCounters;

@@ -3,7 +3,7 @@
 use crate::container::driver::ContainerDriver;
 use crate::container::handle::Reply;
 use crate::container::state::{ContainerState, Input};
-use crate::container::{ContainerView, RemoveOptions, WaitOutcome, image_mount};
+use crate::container::{ContainerView, RemoveOptions, WaitOutcome, image_mount, root_tree};
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint::failpoint;
 use crate::id::Owner;
@@ -98,6 +98,7 @@ impl ContainerDriver {
     /// Each step can be repeated: a removal that failed goes through all of them again. The record goes last.
     async fn remove_parts(&mut self, volumes: bool) -> Result<()> {
         failpoint("remove.begin")?;
+        let _gate = root_tree::close_gate(&self.cell).await?;
         if self.record.owns_sandbox() {
             // Its record goes after the writable layer, which may be what fills the disk.
             self.ask_sandbox(SandboxCommand::Down).await?;

@@ -91,8 +91,12 @@ fn changes_user_files(upper: &Path) -> bool {
 }
 
 fn read(mounts: &[Mount]) -> Result<UserFiles> {
-    let root = RootFd::from_fd(open(mounts)?);
-    Ok(UserFiles { passwd: text(&root, "etc/passwd")?, group: text(&root, "etc/group")? })
+    read_user_files(&RootFd::from_fd(open(mounts)?))
+}
+
+/// The user files under a root.
+pub(crate) fn read_user_files(root: &RootFd) -> Result<UserFiles> {
+    Ok(UserFiles { passwd: text(root, "etc/passwd")?, group: text(root, "etc/group")? })
 }
 
 fn text(root: &RootFd, path: &str) -> Result<String> {

@@ -8,7 +8,7 @@ use tracing::Instrument as _;
 
 use crate::container::driver::ContainerDriver;
 use crate::container::state::{ContainerState, Input};
-use crate::container::{process, signal};
+use crate::container::{process, root_tree, signal};
 use crate::error::{ErrorKind, Result};
 use crate::event::now_ns;
 use crate::failpoint::failpoint;
@@ -45,7 +45,9 @@ impl ContainerDriver {
         let mut rollback = Rollback::default();
         let begun = self.store(Durability::Crash).await;
         self.publish();
-        let brought = match begun {
+        // Until the process runs and that is published: who writes into the file system meanwhile would mount it twice.
+        let gate = root_tree::close_gate(&self.cell).await;
+        let brought = match begun.and(gate.as_ref().map(|_| ()).map_err(Clone::clone)) {
             Ok(()) => self.bring_up(&mut rollback).await,
             Err(error) => Err(error),
         };

@@ -94,11 +94,11 @@ struct DockerEntry {
 
 /// An image found in an archive.
 #[derive(Debug)]
-struct Found {
-    manifest: Vec<u8>,
-    parsed: ImageManifest,
-    config: Vec<u8>,
-    names: Vec<Reference>,
+pub(super) struct Found {
+    pub(super) manifest: Vec<u8>,
+    pub(super) parsed: ImageManifest,
+    pub(super) config: Vec<u8>,
+    pub(super) names: Vec<Reference>,
 }
 
 impl Spooled {
@@ -111,6 +111,11 @@ impl Spooled {
         let size = std::io::copy(&mut file, &mut hash)?;
         let digest = Digest::from_bytes(hash.finalize().into());
         Ok(Self { digest, size, content: SpooledContent::Foreign(file) })
+    }
+
+    /// A file of ours that somebody has hashed.
+    pub(super) fn in_scratch(path: PathBuf, digest: Digest, size: u64) -> Self {
+        Self { content: SpooledContent::Scratch(path), digest, size }
     }
 
     fn open(&self) -> Result<Box<dyn std::io::Read + Send>> {
@@ -155,6 +160,11 @@ fn exists_is_fine(error: std::io::Error) -> std::io::Result<()> {
 impl SpooledFiles {
     pub(super) fn new(files: BTreeMap<String, Spooled>) -> Self {
         Self::with_links(files, HashMap::new(), None)
+    }
+
+    /// One file that is no archive.
+    pub(super) fn one(name: &str, file: Spooled, scratch: Scratch) -> Self {
+        Self::with_links(BTreeMap::from([(name.to_owned(), file)]), HashMap::new(), Some(scratch))
     }
 
     fn with_links(files: BTreeMap<String, Spooled>, links: HashMap<String, String>, scratch: Option<Scratch>) -> Self {
@@ -380,6 +390,11 @@ impl Images {
             loaded.extend(self.load_image(&files, image, owner, pinned).await?);
         }
         Ok(loaded)
+    }
+
+    /// Makes an image whose new content is in `files`; its other layers are here.
+    pub(super) async fn load_found(&self, files: SpooledFiles, found: Found, owner: Owner) -> Result<Vec<LoadedImage>> {
+        self.load_image(&Arc::new(files), found, owner, false).await
     }
 
     async fn load_image(

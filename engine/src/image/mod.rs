@@ -5,10 +5,12 @@
 //! the same two steps: blobs in the content store, layers unpacked by the snapshotter.
 
 mod archive;
+mod compose;
 mod config;
 mod flight;
 mod history;
 mod index;
+mod instruction;
 mod layout;
 mod manifest;
 mod platform;
@@ -24,15 +26,17 @@ mod unpack;
 mod view;
 
 pub use archive::LoadedImage;
+pub(crate) use compose::ComposeRequest;
+pub use compose::ImportRequest;
 pub use config::{Healthcheck, HistoryEntry, ImageConfig, ImageDocument};
 pub use history::HistoryItem;
 pub use index::Images;
+pub(crate) use instruction::apply_instruction;
 pub use platform::Platform;
 pub use progress::{LayerProgress, LayerStatus, PullProgress, PullStatus};
 pub use pull::PullRequest;
 pub use reference::Reference;
 pub use registry::RegistryAuth;
 pub use remove::{ImageUse, InUse, Removed};
-pub use save::SaveStream;
 pub use settings::ImageSettings;
 pub use view::{FsUsage, ImageView, LayersCapacity, ManifestRef};

@@ -1,16 +1,11 @@
 //! `save`: images into one tar that docker loads and that is an OCI layout at the same time.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Write};
-use std::pin::Pin;
+use std::io::Write;
 
-use bytes::Bytes;
 use serde::Serialize;
-use tokio::io::AsyncRead;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::io::StreamReader;
 
+use crate::archive::ArchiveStream;
 use crate::content::ContentStore;
 use crate::error::{Error, Result};
 use crate::id::{Digest, ImageId};
@@ -20,11 +15,6 @@ use super::layout::index_json;
 use super::reference::Reference;
 use super::view::ManifestRef;
 
-/// The bytes of a saved archive. Dropping it stops the work behind it.
-pub type SaveStream = Pin<Box<dyn AsyncRead + Send>>;
-
-const PIECE_BYTES: usize = 128 << 10;
-const PIECES_QUEUED_MAX: usize = 8;
 const FILE_MODE: u32 = 0o644;
 
 /// One entry of docker's `manifest.json`.
@@ -50,7 +40,7 @@ impl Images {
     ///
     /// # Errors
     /// `NotFound` for an unknown name, or when a blob is no longer here. Later failures end the stream with an error.
-    pub async fn save(&self, names: &[String]) -> Result<SaveStream> {
+    pub async fn save(&self, names: &[String]) -> Result<ArchiveStream> {
         let contents = self.contents(names)?;
         let lease = {
             let _gate = self.overlay().gate().read().await;
@@ -60,20 +50,15 @@ impl Images {
             lease.release().await?;
             return Err(Error::not_found(format!("save: blob {missing} is not here; pull the image again")));
         }
-        let (pieces, queue) = mpsc::channel(PIECES_QUEUED_MAX);
         let content = self.content().clone();
-        tokio::spawn(async move {
-            let failed = pieces.clone();
-            let writing = tokio::task::spawn_blocking(move || write_archive(&content, &contents, pieces));
-            let result = writing.await.unwrap_or_else(|e| Err(Error::internal("write an archive").with_source(e)));
-            if let Err(error) = result {
-                drop(failed.send(Err(io::Error::other(error))).await);
-            }
-            if let Err(error) = lease.release().await {
+        let runtime = tokio::runtime::Handle::current();
+        Ok(crate::archive::stream(move |pieces| {
+            let written = write_archive(&content, &contents, pieces);
+            if let Err(error) = runtime.block_on(lease.release()) {
                 tracing::warn!(%error, "cannot end the lease of a saved archive");
             }
-        });
-        Ok(Box::pin(StreamReader::new(ReceiverStream::new(queue))))
+            written
+        }))
     }
 
     fn contents(&self, names: &[String]) -> Result<Contents> {
@@ -108,8 +93,8 @@ fn blob_name(digest: Digest) -> String {
     format!("blobs/sha256/{}", digest.hex())
 }
 
-fn write_archive(content: &ContentStore, contents: &Contents, pieces: mpsc::Sender<io::Result<Bytes>>) -> Result<()> {
-    let mut tar = tar::Builder::new(PieceWriter { pieces, piece: Vec::with_capacity(PIECE_BYTES) });
+fn write_archive(content: &ContentStore, contents: &Contents, pieces: impl Write) -> Result<()> {
+    let mut tar = tar::Builder::new(pieces);
     for (name, bytes) in [
         ("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#.as_slice()),
         ("index.json", contents.index.as_slice()),
@@ -132,26 +117,4 @@ fn header(name: &str, size: u64) -> Result<tar::Header> {
     header.set_mtime(0);
     header.set_cksum();
     Ok(header)
-}
-
-/// Hands what is written to the stream, in larger pieces. A reader that is gone is an error, so that the work stops.
-struct PieceWriter {
-    pieces: mpsc::Sender<io::Result<Bytes>>,
-    piece: Vec<u8>,
-}
-
-impl Write for PieceWriter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let take = bytes.len().min(PIECE_BYTES - self.piece.len());
-        self.piece.extend_from_slice(&bytes[..take]);
-        if self.piece.len() == PIECE_BYTES {
-            self.flush()?;
-        }
-        Ok(take)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE_BYTES));
-        self.pieces.blocking_send(Ok(piece.into())).map_err(|_| io::ErrorKind::BrokenPipe.into())
-    }
 }

@@ -77,7 +77,7 @@ pub(crate) fn apply<R: BufRead>(tar: &mut TarStream<R>, root: &RootFd) -> Result
 
 /// Errors of the kernel that say that the archive asks for what cannot be (a file in a file, a loop of links) are the
 /// archive's fault, not the machine's.
-fn blame(error: Error) -> Error {
+pub(crate) fn blame(error: Error) -> Error {
     use std::error::Error as _;
     let raw = error.source().and_then(|s| s.downcast_ref::<std::io::Error>()).and_then(Errno::from_io_error);
     match raw {
@@ -276,7 +276,7 @@ fn gid(entry: &Entry) -> rustix::fs::Gid {
     rustix::fs::Gid::from_raw(entry.gid)
 }
 
-fn times(entry: &Entry) -> Timestamps {
+pub(crate) fn times(entry: &Entry) -> Timestamps {
     let time = Timespec { tv_sec: entry.mtime_seconds, tv_nsec: entry.mtime_nanos.into() };
     Timestamps { last_access: time, last_modification: time }
 }
@@ -307,7 +307,7 @@ fn whiteout(dir: &Dir, hidden: &OsStr) -> Result<()> {
     }
 }
 
-fn file<R: BufRead>(dir: &Dir, name: &OsStr, entry: &Entry, tar: &mut TarStream<R>) -> Result<()> {
+pub(crate) fn file<R: BufRead>(dir: &Dir, name: &OsStr, entry: &Entry, tar: &mut TarStream<R>) -> Result<()> {
     let file = dir.create_file(name, Mode::from_raw_mode(0o600))?;
     match &entry.sparse {
         None => write_region(&file, Region { offset: 0, length: entry.size }, tar)?,
@@ -346,7 +346,7 @@ fn write_region<R: BufRead>(file: &File, region: Region, tar: &mut TarStream<R>)
     Ok(())
 }
 
-fn symlink(dir: &Dir, name: &OsStr, entry: &Entry) -> Result<()> {
+pub(crate) fn symlink(dir: &Dir, name: &OsStr, entry: &Entry) -> Result<()> {
     if entry.link.is_empty() {
         return Err(Error::invalid("a symlink to nothing"));
     }
@@ -356,7 +356,7 @@ fn symlink(dir: &Dir, name: &OsStr, entry: &Entry) -> Result<()> {
     Ok(dir.set_times(name, &times(entry))?)
 }
 
-fn node(dir: &Dir, name: &OsStr, entry: &Entry) -> Result<()> {
+pub(crate) fn node(dir: &Dir, name: &OsStr, entry: &Entry) -> Result<()> {
     let kind = match entry.kind {
         EntryKind::CharDevice => FileType::CharacterDevice,
         EntryKind::BlockDevice => FileType::BlockDevice,
@@ -370,7 +370,7 @@ fn node(dir: &Dir, name: &OsStr, entry: &Entry) -> Result<()> {
     Ok(dir.set_times(name, &times(entry))?)
 }
 
-fn set_xattrs(dir: &Dir, name: &OsStr, entry: &Entry) -> Result<()> {
+pub(crate) fn set_xattrs(dir: &Dir, name: &OsStr, entry: &Entry) -> Result<()> {
     for (attribute, value) in &entry.xattrs {
         checked_xattr(attribute)?;
         tolerated(attribute, dir.set_xattr(name, OsStr::from_bytes(attribute), value))?;

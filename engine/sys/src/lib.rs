@@ -6,6 +6,7 @@ pub mod clone;
 pub mod fifo;
 pub mod lsm;
 pub mod mount;
+pub mod mount_tree;
 pub mod namespace;
 pub mod netlink;
 pub mod nftables;

@@ -8,7 +8,7 @@ use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, RawMode, RenameFlags, ResolveFlags, Stat, Timestamps, Uid, XattrFlags,
@@ -76,6 +76,50 @@ impl RootFd {
         Ok((self.open_dir(path.parent().unwrap_or(Path::new("")))?, name))
     }
 
+    /// Where `path` leads under the root, as a path without symlinks; what is missing at its end stays as it is written.
+    /// It says where something was: to work there, open it again.
+    ///
+    /// # Errors
+    /// `ELOOP`, and those of `readlinkat`.
+    pub fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
+        let mut todo: Vec<OsString> = components_reversed(path);
+        let mut stack: Vec<(Option<Dir>, OsString)> = Vec::new();
+        let mut links = 0;
+        while let Some(name) = todo.pop() {
+            if name == ".." {
+                stack.pop();
+                continue;
+            }
+            let here = match stack.last() {
+                None => Some(self.fd.as_fd()),
+                Some((dir, _)) => dir.as_ref().map(|dir| dir.fd.as_fd()),
+            };
+            let Some(here) = here else {
+                stack.push((None, name));
+                continue;
+            };
+            match rustix::fs::readlinkat(here, &name, Vec::new()) {
+                Ok(target) => {
+                    links += 1;
+                    if links > SYMLINKS_MAX {
+                        return Err(Errno::LOOP.into());
+                    }
+                    let target = OsString::from_vec(target.into_bytes());
+                    if Path::new(&target).is_absolute() {
+                        stack.clear();
+                    }
+                    todo.extend(components_reversed(Path::new(&target)));
+                }
+                Err(Errno::INVAL | Errno::NOENT | Errno::NOTDIR) => {
+                    let dir = open_component(here, &name).ok();
+                    stack.push((dir, name));
+                }
+                Err(other) => return Err(other.into()),
+            }
+        }
+        Ok(Path::new("/").join(stack.into_iter().map(|(_, name)| name).collect::<PathBuf>()))
+    }
+
     /// Opens the directory `path`, making what is missing of it with `mode`, and tells each directory it made.
     ///
     /// Symlinks on the way are followed inside the root, also where their target is still missing.
@@ -107,7 +151,7 @@ impl RootFd {
                     make_component(here, &name, mode)?;
                     let dir = open_component(here, &name)?;
                     stack.push((dir, name));
-                    made(&stack.iter().map(|(_, name)| name).collect::<std::path::PathBuf>());
+                    made(&stack.iter().map(|(_, name)| name).collect::<PathBuf>());
                 }
                 Err(Errno::LOOP | Errno::NOTDIR) => {
                     let target = rustix::fs::readlinkat(here, &name, Vec::new())
@@ -179,6 +223,20 @@ impl Dir {
     /// Those of `openat`; `ENOTDIR` for anything else, a symlink included.
     pub fn open_dir(&self, name: &OsStr) -> io::Result<Self> {
         Ok(Self { fd: self.open(name, OFlags::PATH | OFlags::DIRECTORY)? })
+    }
+
+    /// Opens the regular file `name` for reading. Nothing else is opened, not even for a moment: a FIFO would block and a
+    /// device could act.
+    ///
+    /// # Errors
+    /// `EINVAL` when it is no regular file, else those of `open`.
+    pub fn open_regular(&self, name: &OsStr) -> io::Result<std::fs::File> {
+        let here = self.open(name, OFlags::PATH)?;
+        if FileType::from_raw_mode(rustix::fs::fstat(&here)?.st_mode) != FileType::RegularFile {
+            return Err(Errno::INVAL.into());
+        }
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY;
+        Ok(rustix::fs::open(proc_path(&here, None), flags, Mode::empty())?.into())
     }
 
     /// Makes a new file for writing.
@@ -367,7 +425,10 @@ impl Dir {
     /// Those of `getdents64`.
     pub fn names(&self) -> io::Result<Vec<OsString>> {
         let mut names = Vec::new();
-        for entry in rustix::fs::Dir::read_from(&self.fd)? {
+        // Opened anew: this descriptor may be one that only names the directory.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let readable = rustix::fs::openat(&self.fd, c".", flags, Mode::empty())?;
+        for entry in rustix::fs::Dir::new(readable)? {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
             if name != b"." && name != b".." {

@@ -7,8 +7,10 @@
 
 mod client;
 mod cni;
+mod commit;
 mod compose;
 mod concurrency;
+mod copy;
 mod cri;
 mod cri_kills;
 mod cri_pods;
