@@ -47,7 +47,7 @@ impl RootTree {
         match self.absent.iter().find(|target| path.starts_with(target)) {
             None => Ok(()),
             Some(target) => Err(Error::conflict(format!(
-                "{} is mounted only while the container runs, or its source is gone",
+                "{} cannot be opened from outside: an image is mounted there, or something that is there only while the container runs",
                 target.display()
             ))),
         }
@@ -160,6 +160,8 @@ async fn parts(container: &ContainerHandle, view: &ContainerView, pins: &mut Vec
         let asked = view.spec.mounts.get(number);
         let source = match mount.kind.as_str() {
             "tmpfs" => Source::Tmpfs,
+            // Images in containers are refused by `check`: their views are not put into this tree yet.
+            "image" => Source::Absent,
             "volume" => volume(container, &mount.name, asked, pins).await?,
             _ => Source::Host {
                 path: PathBuf::from(&mount.source),
