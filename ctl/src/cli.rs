@@ -71,6 +71,7 @@ const TOP: &[(&str, Section, &Command)] = &[
     ("load", Section::Other, &c::load::COMMAND),
     ("logs", Section::Other, &c::logs::COMMAND),
     ("pause", Section::Other, &c::pause::PAUSE),
+    ("pods", Section::Other, &c::pods::COMMAND),
     ("port", Section::Other, &c::port::COMMAND),
     ("rename", Section::Other, &c::rename::COMMAND),
     ("restart", Section::Other, &c::stop::RESTART),
@@ -85,6 +86,7 @@ const TOP: &[(&str, Section, &Command)] = &[
     ("unpause", Section::Other, &c::pause::UNPAUSE),
     ("update", Section::Other, &c::update::COMMAND),
     ("wait", Section::Other, &c::wait::COMMAND),
+    ("why", Section::Other, &c::why::COMMAND),
 ];
 
 /// The families.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use docker_api::JsonError;
 use engine::Engine;
 use engine::container::ContainerView;
-use engine::{ContainerHandle, Error};
+use engine::id::Owner;
+use engine::{ContainerHandle, Error, ErrorKind};
 use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Body as _, Incoming};
@@ -69,6 +70,20 @@ impl Call {
     /// The container that the path names.
     pub(crate) fn container(&self) -> Result<ContainerHandle, Error> {
         self.engine().container(self.name())
+    }
+    /// The container that the path names, to be changed. One of a pod is its kubelet's, which would undo the change or be
+    /// misled by it: it is changed only with `force=1`.
+    pub(crate) fn own_container(&self) -> Result<ContainerHandle, Error> {
+        let container = self.container()?;
+        let view = container.view();
+        if view.spec.owner == Owner::Docker || self.query.flag("force") {
+            return Ok(container);
+        }
+        let text = format!(
+            "container {} belongs to a pod: its kubelet decides about it; use --force (force=1) to change it all the same",
+            view.name
+        );
+        Err(Error::new(ErrorKind::Forbidden, text))
     }
     /// The view of the container that the path names.
     pub(crate) fn view(&self) -> Result<Arc<ContainerView>, Error> {

@@ -17,6 +17,7 @@ mod hijack;
 mod images;
 mod log_stream;
 mod networks;
+mod pods;
 mod query;
 mod reply;
 mod request_body;

@@ -8,7 +8,7 @@ use std::pin::Pin;
 
 use crate::call::Call;
 use crate::reply::Outcome;
-use crate::{containers, exec, images, networks, system, volumes};
+use crate::{containers, exec, images, networks, pods, system, volumes};
 
 use Action::{NotBuilt, Swarm};
 
@@ -103,6 +103,9 @@ pub(crate) const ROUTES: &[Route] = &[
     route("POST", "/networks/{id}/connect", run!(networks::connect::connect)),
     route("DELETE", "/networks/{id}", run!(networks::remove)),
     route("GET", "/networks/{id}", run!(networks::inspect)),
+
+    route("GET", "/pods/json", run!(pods::list)),
+    route("GET", "/pods/{name*}/json", run!(pods::inspect)),
 
     route("GET", "/volumes", run!(volumes::list)),
     route("POST", "/volumes/create", run!(volumes::create)),

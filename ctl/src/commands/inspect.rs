@@ -67,6 +67,8 @@ enum Kind {
     Image,
     Network,
     Volume,
+    /// A kubelet's: by id, `namespace/name` or name.
+    Pod,
 }
 
 impl Kind {
@@ -76,20 +78,22 @@ impl Kind {
             Kind::Image => Path::of("images", name, "json"),
             Kind::Network => Path::of("networks", name, ""),
             Kind::Volume => Path::of("volumes", name, ""),
+            Kind::Pod => Path::of("pods", name, "json"),
         }
     }
 }
 
 async fn any(context: &Context, matches: &Matches) -> Result<()> {
     let kinds: &[Kind] = match matches.text("type") {
-        "" if !matches.given("type") => &[Kind::Container, Kind::Image, Kind::Network, Kind::Volume],
+        "" if !matches.given("type") => &[Kind::Container, Kind::Image, Kind::Network, Kind::Volume, Kind::Pod],
         "container" => &[Kind::Container],
         "image" => &[Kind::Image],
         "network" => &[Kind::Network],
         "volume" => &[Kind::Volume],
+        "pod" => &[Kind::Pod],
         other => {
             return Err(Error::message(format!(
-                "unknown type: {other:?}: must be one of \"container\", \"image\", \"network\", \"volume\""
+                "unknown type: {other:?}: must be one of \"container\", \"image\", \"network\", \"volume\", \"pod\""
             )));
         }
     };

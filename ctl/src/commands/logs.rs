@@ -47,7 +47,12 @@ async fn run(context: &Context, matches: &Matches) -> Result<()> {
         .query_some("since", &moment("since")?)
         .query_some("until", &moment("until")?)
         .query("tail", matches.text("tail"));
-    let response = context.client.get(&path).await?;
+    copy(context, name, &path).await
+}
+
+/// Writes the logs of container `name` that `path` asks for to our streams.
+pub(super) async fn copy(context: &Context, name: &str, path: &Path) -> Result<()> {
+    let response = context.client.get(path).await?;
     let multiplexed = response
         .headers()
         .get(http::header::CONTENT_TYPE)

@@ -23,6 +23,7 @@ pub(crate) static COMMAND: Command = Command {
         Flag::int("last", "Show n last created containers (includes all states)").short('n').default("-1"),
         Flag::switch("latest", "Show the latest created container (includes all states)").short('l'),
         Flag::switch("no-trunc", "Don't truncate output"),
+        Flag::switch("pods", "Show pods with their containers, then docker's, as a tree"),
         Flag::switch("quiet", "Only display container IDs").short('q'),
         Flag::switch("size", "Display total file sizes").short('s'),
     ]],
@@ -49,6 +50,9 @@ pub(crate) const COLUMNS: Columns = &[
 ];
 
 async fn run(context: &Context, matches: &Matches) -> Result<()> {
+    if matches.on("pods") {
+        return super::pods::tree(context, matches).await;
+    }
     let quiet = matches.on("quiet");
     let format = match (matches.optional("format"), quiet) {
         (Some(format), _) => format,

@@ -6,7 +6,7 @@ use crate::cli::{ANY, Command};
 use crate::client::Path;
 use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::flags::{Flag, Matches};
+use crate::flags::{FORCE, Flag, Matches};
 use crate::output::println;
 use crate::streams::Plan;
 use crate::{signals, terminal};
@@ -22,6 +22,7 @@ pub(crate) static COMMAND: Command = Command {
     flags: &[&[
         Flag::switch("attach", "Attach STDOUT/STDERR and forward signals").short('a'),
         Flag::text("detach-keys", "Override the key sequence for detaching a container"),
+        FORCE,
         Flag::switch("interactive", "Attach container's STDIN").short('i'),
     ]],
     interspersed: true,
@@ -36,7 +37,10 @@ async fn run(context: &Context, matches: &Matches) -> Result<()> {
         return attached(context, matches).await;
     }
     let started = each(&matches.args, async |name| {
-        context.client.post_done(&Path::of("containers", name, "start")?).await?;
+        context
+            .client
+            .post_done(&Path::of("containers", name, "start")?.query_if("force", matches.on("force")))
+            .await?;
         Ok(name.to_owned())
     });
     started

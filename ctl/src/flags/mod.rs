@@ -152,3 +152,7 @@ pub(crate) const FORMAT_OBJECT: Flag = Flag::text(
 /// The `--filter` flag of lists.
 pub(crate) const FILTER: Flag =
     Flag::list("filter", "Filter output based on conditions provided").named("filter").check(values::filter);
+
+/// The `--force` flag of commands that change a container.
+pub(crate) const FORCE: Flag =
+    Flag::switch("force", "Change it although it belongs to a pod, whose kubelet may undo that");

@@ -14,6 +14,7 @@ pub mod exec;
 mod go_json;
 pub mod image;
 pub mod network;
+pub mod pod;
 mod skip;
 pub mod stats;
 pub mod system;

@@ -13,7 +13,7 @@ use crate::reply::{self, Outcome};
 use crate::status_code::Failure;
 
 pub(crate) async fn start(mut call: Call) -> Outcome {
-    let container = call.container()?;
+    let container = call.own_container()?;
     if !call.query.text("checkpoint").is_empty() {
         return Err(Failure::not_implemented("starting from a checkpoint is not built into this engine yet"));
     }
@@ -30,13 +30,13 @@ pub(crate) async fn start(mut call: Call) -> Outcome {
 
 pub(crate) async fn stop(call: Call) -> Outcome {
     let (grace, signal) = grace_and_signal(&call.query)?;
-    call.container()?.stop(grace, signal).await?;
+    call.own_container()?.stop(grace, signal).await?;
     reply::no_content()
 }
 
 pub(crate) async fn restart(call: Call) -> Outcome {
     let (grace, signal) = grace_and_signal(&call.query)?;
-    call.container()?.restart(grace, signal).await?;
+    call.own_container()?.restart(grace, signal).await?;
     reply::no_content()
 }
 
@@ -49,17 +49,17 @@ fn grace_and_signal(query: &Query) -> Result<(Option<Duration>, Option<&str>), F
 
 pub(crate) async fn kill(call: Call) -> Outcome {
     let signal = call.query.get("signal").filter(|signal| !signal.is_empty()).unwrap_or("KILL");
-    call.container()?.kill(signal).await?;
+    call.own_container()?.kill(signal).await?;
     reply::no_content()
 }
 
 pub(crate) async fn pause(call: Call) -> Outcome {
-    call.container()?.pause().await?;
+    call.own_container()?.pause().await?;
     reply::no_content()
 }
 
 pub(crate) async fn unpause(call: Call) -> Outcome {
-    call.container()?.unpause().await?;
+    call.own_container()?.unpause().await?;
     reply::no_content()
 }
 
@@ -68,7 +68,7 @@ pub(crate) async fn rename(call: Call) -> Outcome {
     if name.is_empty() {
         return Err(Failure::bad_request("Neither old nor new names may be empty"));
     }
-    call.container()?.rename(name).await?;
+    call.own_container()?.rename(name).await?;
     reply::no_content()
 }
 

@@ -4,13 +4,13 @@
 //! with `io.kubernetes.` those of pods are shown too: `docker ps --filter owner=cri`. The filter is ours; dockerd has no
 //! such thing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use docker_api::container::ContainerSummary;
 use engine::Engine;
 use engine::container::{ContainerView, Phase};
-use engine::id::Owner;
+use engine::id::{ImageId, Owner};
 use regex::Regex;
 
 use crate::call::Call;
@@ -53,13 +53,24 @@ pub(crate) async fn list(call: Call) -> Outcome {
     let views = engine.containers();
     let chosen = views.iter().filter(|view| test.passes(view)).take(limit.unwrap_or(usize::MAX));
     let now = time::now_ns();
-    let rows: Vec<ContainerSummary> = chosen.map(|view| row(engine, view, now)).collect();
+    // Hundreds of containers have a handful of images.
+    let mut shown = HashMap::new();
+    let rows: Vec<ContainerSummary> = chosen.map(|view| row_among(engine, view, now, &mut shown)).collect();
     reply::ok(&rows)
 }
 
 /// One row; also used by `system df`.
 pub(crate) fn row(engine: &Engine, view: &ContainerView, now_ns: i64) -> ContainerSummary {
-    with_surroundings(engine, view, |around| summary(view, around, now_ns))
+    row_among(engine, view, now_ns, &mut HashMap::new())
+}
+
+/// Names of images as they are shown, by the name asked for and the id that it meant then.
+type ShownImages = HashMap<(String, ImageId), String>;
+
+fn row_among(engine: &Engine, view: &ContainerView, now_ns: i64, shown: &mut ShownImages) -> ContainerSummary {
+    let key = (asked_image(view).to_owned(), view.image_id);
+    let image = shown.entry(key).or_insert_with(|| shown_image(engine, view));
+    with_image(engine, view, image, |around| summary(view, around, now_ns))
 }
 
 /// Calls `then` with what of the engine a view needs.
@@ -68,24 +79,31 @@ pub(crate) fn with_surroundings<T>(
     view: &ContainerView,
     then: impl FnOnce(&Surroundings<'_>) -> T,
 ) -> T {
+    with_image(engine, view, &shown_image(engine, view), then)
+}
+
+fn with_image<T>(engine: &Engine, view: &ContainerView, image: &str, then: impl FnOnce(&Surroundings<'_>) -> T) -> T {
     let sandbox = engine.sandbox(view.sandbox_id.as_str()).ok().map(|sandbox| sandbox.view());
-    let image = shown_image(engine, view);
     let network_id = |name: &str| engine.networks().get(name).ok().map(|network| network.id.to_string());
     then(&Surroundings {
         sandbox: sandbox.as_deref(),
         default_runtime: &engine.config().default_runtime,
-        image: &image,
+        image,
         network_id: &network_id,
     })
 }
 
 /// The image's name as it was asked for, unless that name now means another image.
 fn shown_image(engine: &Engine, view: &ContainerView) -> String {
-    let asked = if view.spec.image_display.is_empty() { &view.spec.image } else { &view.spec.image_display };
+    let asked = asked_image(view);
     match engine.images().get(asked) {
-        Ok(image) if image.id == view.image_id => asked.clone(),
+        Ok(image) if image.id == view.image_id => asked.to_owned(),
         _ => view.image_id.to_string(),
     }
+}
+
+fn asked_image(view: &ContainerView) -> &str {
+    if view.spec.image_display.is_empty() { &view.spec.image } else { &view.spec.image_display }
 }
 
 /// The filters of a list, ready to be asked about each container.

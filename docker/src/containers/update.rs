@@ -11,7 +11,7 @@ pub(crate) async fn update(mut call: Call) -> Outcome {
     // The body holds the resource fields of HostConfig and RestartPolicy.
     let wanted: HostConfig = call.required_json().await?;
     refuse_fixed(&wanted)?;
-    let container = call.container()?;
+    let container = call.own_container()?;
     let cpus = call.engine().info().cpus;
     let resources = to_spec::resources(&wanted, cpus)?;
     let restart = if wanted.restart_policy.name.is_empty() {

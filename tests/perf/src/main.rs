@@ -3,8 +3,10 @@
 #![expect(clippy::print_stdout, reason = "a program whose result is what it prints")]
 
 mod engines;
+mod kubelet;
 mod measure;
 mod memory;
+mod pods;
 mod report;
 mod runtimes;
 
@@ -19,6 +21,12 @@ fn main() {
     }
     if ["run", "exec", "parallel", "memory", "ps", "pull", "cri"].into_iter().any(chosen) {
         engines::compare(&mut report, &chosen);
+    }
+    if chosen("pods") {
+        pods::compare(&mut report);
+    }
+    if chosen("kubelet") {
+        kubelet::load(&mut report);
     }
     println!("{}", report.summary());
 }

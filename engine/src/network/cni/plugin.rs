@@ -178,8 +178,9 @@ fn failure(outcome: &Outcome) -> Error {
     let said: Complaint = serde_json::from_slice(&outcome.output).unwrap_or_default();
     let kind = if NOT_NOW.contains(&said.code) { ErrorKind::Unavailable } else { ErrorKind::Internal };
     let ended = outcome.code.map_or_else(|| "by a signal".to_owned(), |code| format!("with code {code}"));
+    // A program that panics says much; its first words tell.
     let stderr = String::from_utf8_lossy(&outcome.complaint);
-    let stderr = stderr.trim();
+    let stderr = stderr.trim().lines().next().unwrap_or_default();
     let text = match (said.msg.trim(), stderr) {
         ("", "") => format!("it ended {ended} and said nothing"),
         ("", stderr) => format!("it ended {ended}: {stderr}"),

@@ -28,6 +28,7 @@ mod logs;
 mod network;
 mod network_connect;
 mod network_names;
+mod node;
 mod resume;
 mod run;
 mod security;
