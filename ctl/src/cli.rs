@@ -68,6 +68,7 @@ const TOP: &[(&str, Section, &Command)] = &[
     ("import", Section::Other, &c::import::COMMAND),
     ("inspect", Section::Other, &c::inspect::COMMAND),
     ("kill", Section::Other, &c::kill::COMMAND),
+    ("leaks", Section::Other, &c::leaks::COMMAND),
     ("load", Section::Other, &c::load::COMMAND),
     ("logs", Section::Other, &c::logs::COMMAND),
     ("pause", Section::Other, &c::pause::PAUSE),

@@ -14,6 +14,12 @@ pub(crate) fn now_seconds() -> i64 {
         .map_or(0, |elapsed| i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX))
 }
 
+/// Now as the daemon reads it, to the nanosecond.
+pub(crate) fn now_exact() -> String {
+    let now = Timestamp::now();
+    format!("{}.{:09}", now.as_second(), now.subsec_nanosecond())
+}
+
 /// The `since`/`until` value for the daemon: relative durations and dates become `seconds[.nanos]`.
 pub(crate) fn to_query(text: &str) -> Result<String, String> {
     if text.is_empty() {

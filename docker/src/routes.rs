@@ -118,6 +118,7 @@ pub(crate) const ROUTES: &[Route] = &[
     route("HEAD", "/_ping", run!(system::ping::ping)),
     route("GET", "/events", run!(system::events::events)),
     route("GET", "/info", run!(system::info::info)),
+    route("GET", "/leaks", run!(system::leaks::leaks)),
     route("GET", "/system/df", run!(system::df::df)),
     route("GET", "/version", run!(system::version::version)),
 

@@ -257,6 +257,9 @@ impl Engine {
             tracing::warn!(%error, "the metadata could not be flushed");
         }
     }
+    pub(crate) fn core(&self) -> &Core {
+        &self.core
+    }
     /// The configuration.
     pub fn config(&self) -> &EngineConfig {
         &self.core.config

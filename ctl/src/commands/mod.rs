@@ -16,6 +16,7 @@ pub(crate) mod import;
 pub(crate) mod info;
 pub(crate) mod inspect;
 pub(crate) mod kill;
+pub(crate) mod leaks;
 pub(crate) mod load;
 pub(crate) mod logs;
 pub(crate) mod network_connect;

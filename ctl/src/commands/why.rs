@@ -62,7 +62,7 @@ async fn events(context: &Context, id: &str, container: &Value) -> Result<Vec<Va
     let filters = [format!("container={id}"), "type=container".to_owned(), "owner=docker".into(), "owner=cri".into()];
     let path = Path::new("/events")
         .query("since", &created.to_string())
-        .query("until", &timestamps::now_seconds().to_string())
+        .query("until", &timestamps::now_exact())
         .filters(&filters);
     let mut lines = Lines::new(context.client.get(&path).await?.into_body());
     let mut events = Vec::new();

@@ -343,3 +343,15 @@ pub struct DiskUsage {
     /// Build cache.
     pub build_cache: Option<Vec<crate::Empty>>,
 }
+
+/// Something that exists and that no record owns. Gantry's own; dockerd has no such thing.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct Leak {
+    /// `shim`, `writable layer`, `directory`, `cgroup`, `interface`, `CNI attachment` or `sandbox`.
+    pub kind: String,
+    /// Its id, name or path.
+    pub name: String,
+    /// What is known of it, in words.
+    pub detail: String,
+}

@@ -3,6 +3,7 @@
 pub(crate) mod df;
 pub(crate) mod events;
 pub(crate) mod info;
+pub(crate) mod leaks;
 pub(crate) mod ping;
 pub(crate) mod version;
 

@@ -75,6 +75,12 @@ fn pods_are_seen_and_left_alone_through_the_docker_door() {
         Ok(())
     });
     world.gantry(["stop", "--force", "-t", "0", &server]).ok();
+    let why = world.gantry(["why", &server]).ok();
+    for part in
+        ["is exited: it ended with code 137", "SIGKILL ended it", "sent through the engine", "hello from the pod"]
+    {
+        assert!(why.contains(part), "{part:?} in {why}");
+    }
     world.gantry(["rm", "--force", &client]).ok();
     on(&world, async |kubelet| {
         assert_eq!(kubelet.status(&server).await?.state(), v1::ContainerState::ContainerExited);
@@ -85,6 +91,29 @@ fn pods_are_seen_and_left_alone_through_the_docker_door() {
     world.gantry(["rm", "-f", "plain"]).ok();
     std::fs::remove_dir_all(logs(&world)).expect("logs");
     world.assert_nothing_left(&before);
+}
+
+/// What runs is owned; what is left lying about is told, and by what name.
+#[test]
+fn leaks_are_told_and_nothing_else() {
+    let world = world_with_busybox();
+    world.gantry(["run", "-d", "--name", "plain", "busybox", "sleep", "100000"]).ok();
+    let pod = on(&world, async |kubelet| Ok(pod_of_two(kubelet, &world).await?.0));
+    assert_eq!(world.gantry(["leaks", "--format", "{{.Kind}} {{.Name}}"]).ok(), "");
+    let stray = "0123456789abcdef".repeat(4);
+    let directory = world.root().join("containers").join(&stray);
+    std::fs::create_dir(&directory).expect("a stray directory");
+    let port = "p=$(ip -o link show type bridge | head -1 | cut -d' ' -f2 | tr -d :); ip link add stray0 type veth peer name stray1; \
+                ip link set stray0 master $p";
+    world.sh(port);
+    let told = world.gantry(["leaks", "--format", "{{.Kind}} {{.Name}}"]);
+    assert_eq!(told.out(), format!("directory {}\ninterface stray0", directory.display()), "{told}");
+    told.fails(1);
+    world.sh("ip link delete stray0");
+    std::fs::remove_dir(&directory).expect("the stray directory");
+    assert_eq!(world.gantry(["leaks", "--format", "{{.Kind}}"]).ok(), "");
+    on(&world, async |kubelet| kubelet.remove_pod(&pod).await);
+    world.gantry(["rm", "-f", "plain"]).ok();
 }
 
 /// The files `cgroup.freeze` or `freezer.state` of a container's cgroup, with the word that freezes it.
