@@ -46,7 +46,9 @@ fn world(timeout_ms: u64) -> World {
     let plugins = world.dir().join("plugins");
     std::fs::create_dir_all(&plugins).expect("plugins");
     std::fs::create_dir_all(world.dir().join("cni")).expect("configuration directory");
-    let more = format!("cni_bin_dirs = [{plugins:?}, \"/usr/lib/cni\"]\ncni_timeout_ms = {timeout_ms}\n");
+    // No prepared namespaces: how many there are just after a start is a matter of time.
+    let more =
+        format!("netns_pool = 0\ncni_bin_dirs = [{plugins:?}, \"/usr/lib/cni\"]\ncni_timeout_ms = {timeout_ms}\n");
     let config = daemon::gantry_config(&world) + &more;
     std::fs::write(world.dir().join("gantryd.toml"), config).expect("configuration");
     world.start_daemon();
