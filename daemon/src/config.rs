@@ -163,6 +163,16 @@ const EXPLANATIONS: &[(&str, &str)] = &[
         "BASE/PREFIX/SIZE: networks without a subnet of their own take /SIZE pieces of BASE/PREFIX that no route of the host uses.",
     ),
     ("network.table", "Name of the one nftables table (family inet) that is ours. Several daemons need several names."),
+    (
+        "network.table_owner",
+        "The kernel refuses other programs' changes of our table where it can (6.9); else it is put back after them.",
+    ),
+    ("network.mtu", "Maximum transmission unit of networks in bytes. 0: the kernel's default."),
+    (
+        "network.proxy_sessions_max",
+        "Connections that the daemon itself carries at once for published ports that no rule can serve (::1).",
+    ),
+    ("network.ports_per_container_max", "Published ports that one container may ask for."),
     ("network.netns_pool", "Prepared network namespaces kept at hand."),
     (
         "network.pod_network",

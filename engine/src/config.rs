@@ -55,6 +55,10 @@ impl EngineConfig {
             |field: &str, text: &str| crate::Error::invalid(format!("network.{field}: {text:?} is not a subnet"));
         let mut settings = crate::network::NetworkConfig {
             table: network.table.clone(),
+            table_owner: network.table_owner,
+            mtu: Some(network.mtu).filter(|mtu| *mtu != 0),
+            proxy_sessions_max: network.proxy_sessions_max,
+            ports_per_sandbox_max: network.ports_per_container_max,
             bridge: network.bridge_name.clone(),
             netns_pool_size: network.netns_pool,
             pod_network: network.pod_network,
@@ -152,6 +156,14 @@ pub struct NetworkConfig {
     pub pools: Vec<String>,
     /// Our nftables table.
     pub table: String,
+    /// Have the kernel refuse other programs' changes of it, where it can (6.9); else it is put back after them.
+    pub table_owner: bool,
+    /// Maximum transmission unit of networks in bytes; 0 = the kernel's default.
+    pub mtu: u32,
+    /// Connections that the daemon itself carries at once for published ports that no rule can serve.
+    pub proxy_sessions_max: usize,
+    /// Published ports that one container may ask for.
+    pub ports_per_container_max: usize,
     /// Prepared network namespaces kept at hand.
     pub netns_pool: usize,
     /// Where pods get their network.
@@ -195,6 +207,10 @@ impl Default for NetworkConfig {
             .map(String::from)
             .to_vec(),
             table: "gantry".into(),
+            table_owner: true,
+            mtu: 0,
+            proxy_sessions_max: 4096,
+            ports_per_container_max: 65_536,
             netns_pool: 4,
             pod_network: PodNetworkMode::Auto,
             cni_conf_dir: "/etc/cni/net.d".into(),

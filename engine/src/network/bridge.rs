@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use sys::netlink::{self, Address, BridgePortFlag, BridgeSpec, Protocol, Socket, VethSpec, netns};
 
 use crate::error::{Error, Result};
+use crate::network::parent;
 use crate::network::record::{EndpointRecord, NetworkRecord};
 
 /// Option of a network: the bridge's name.
@@ -35,11 +36,11 @@ pub(super) struct Plug {
     pub(super) mtu: Option<u32>,
 }
 
-fn failed(what: impl std::fmt::Display, error: io::Error) -> Error {
+pub(super) fn failed(what: impl std::fmt::Display, error: io::Error) -> Error {
     Error::internal(what.to_string()).with_source(error)
 }
 
-fn route_socket() -> Result<Socket> {
+pub(super) fn route_socket() -> Result<Socket> {
     Socket::open(Protocol::Route, 0).map_err(|e| failed("open rtnetlink", e))
 }
 
@@ -116,7 +117,7 @@ fn route_loopback(record: &NetworkRecord, bridge: &str) -> io::Result<()> {
     std::fs::write(path, "1")
 }
 
-fn find(socket: &mut Socket, name: &str) -> Result<Option<netlink::Link>> {
+pub(super) fn find(socket: &mut Socket, name: &str) -> Result<Option<netlink::Link>> {
     netlink::find_link(socket, name).map_err(|e| failed(format!("look for link {name}"), e))
 }
 
@@ -147,6 +148,10 @@ pub(super) fn plug(netns: BorrowedFd<'_>, plugs: &[Plug]) -> Result<()> {
     let mut socket = route_socket()?;
     for plug in plugs {
         let endpoint = &plug.endpoint;
+        if plug.network.bridge.is_none() {
+            parent::plug(&mut socket, netns, plug)?;
+            continue;
+        }
         let master = ensure_bridge_with(&mut socket, &plug.network, plug.mtu)?;
         let spec = VethSpec {
             name: &endpoint.host_interface,
@@ -171,7 +176,7 @@ pub(super) fn plug(netns: BorrowedFd<'_>, plugs: &[Plug]) -> Result<()> {
         plugs.iter().try_for_each(|plug| address_peer(&mut socket, plug))
     })
     .map_err(|e| failed("set the addresses and routes of the sandbox", e))?;
-    for plug in plugs {
+    for plug in plugs.iter().filter(|plug| plug.network.bridge.is_some()) {
         let bridge = plug.network.bridge.iter().map(String::as_str);
         for link in std::iter::once(plug.endpoint.host_interface.as_str()).chain(bridge) {
             wait_operational(&mut socket, link).map_err(|e| failed(format!("wait for link {link}"), e))?;

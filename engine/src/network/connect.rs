@@ -21,6 +21,7 @@ use crate::network::firewall;
 use crate::network::gateway;
 use crate::network::ipam;
 use crate::network::networks::{Connected, Network, Shared, State, blocking, endpoint_view, port_rules};
+use crate::network::parent;
 use crate::network::ports::Reserved;
 use crate::network::record::{EndpointRecord, NetworkRecord, RECORD_VERSION};
 use crate::network::spec::{EndpointSpec, PortMapping, Protocol};
@@ -66,6 +67,7 @@ pub(super) async fn connect(
     let establish = establish(shared, netns, &plugs).await;
     if let Err(error) = establish {
         drop(reserved);
+        parent::unplug(netns_later, records(&plugs)).await;
         if let Err(undo) = take_down(shared, records(&plugs), Departure::Complete).await {
             tracing::error!(%undo, %sandbox, "cannot undo a failed connection to a network: it is tried again later");
         }
@@ -75,7 +77,9 @@ pub(super) async fn connect(
         let EndpointRecord { ipv4, ipv6, .. } = &target.endpoint;
         shared.ports.keep(reserved, ipv4.map(|net| net.addr()), ipv6.map(|net| net.addr()));
     }
+    let netns_last = netns_later.try_clone()?;
     if !first && let Err(error) = gateway::settle(shared, sandbox, netns_later, None, ports).await {
+        parent::unplug(netns_last, records(&plugs)).await;
         if let Err(undo) = take_down(shared, records(&plugs), Departure::Complete).await {
             tracing::error!(%undo, %sandbox, "cannot undo a failed connection to a network: it is tried again later");
         }
@@ -122,6 +126,12 @@ pub(super) async fn disconnect(
     let of_sandbox = shared.read().sandboxes.get(sandbox).cloned().unwrap_or_default();
     let leaving = of_sandbox.into_iter().map(|c| c.record).filter(|r| only.is_none_or(|id| r.network_id == *id));
     take_down(shared, leaving.collect(), wait).await
+}
+
+/// The endpoints that a sandbox has in a network.
+pub(super) fn records_in(shared: &Shared, sandbox: &SandboxId, network: &NetworkId) -> Vec<EndpointRecord> {
+    let of_sandbox = shared.read().sandboxes.get(sandbox).cloned().unwrap_or_default();
+    of_sandbox.into_iter().map(|c| c.record).filter(|record| record.network_id == *network).collect()
 }
 
 fn records(plugs: &[Plug]) -> Vec<EndpointRecord> {
@@ -177,7 +187,7 @@ fn plan_one(
     let id = state.find(&spec.network)?.record.id.clone();
     let network = state.networks.get_mut(&id).ok_or_else(|| Error::internal("the network is gone"))?;
     let record = Arc::clone(&network.record);
-    if record.driver != "bridge" {
+    if record.predefined && record.bridge.is_none() {
         let message =
             format!("network {} cannot be connected to: a sandbox is in it from its start or not at all", record.name);
         return Err(Error::new(ErrorKind::Forbidden, message));
@@ -198,7 +208,11 @@ fn plan_one(
         ipv4,
         ipv6,
         interface,
-        host_interface: format!("veth{}", endpoint_id.as_str().get(..8).unwrap_or_default()),
+        // Interfaces on a parent have no end on the host.
+        host_interface: record
+            .bridge
+            .as_ref()
+            .map_or(String::new(), |_| format!("veth{}", endpoint_id.as_str().get(..8).unwrap_or_default())),
         default_route: false,
         default_route_v6: false,
         gateway_priority: spec.gateway_priority,
@@ -292,6 +306,7 @@ fn choose_default_routes(plugs: &mut [Plug]) {
 fn reserve_ports(shared: &Shared, plugs: &mut [Plug], ports: &[PortMapping]) -> Result<Reserved> {
     let outward = plugs.iter().position(|plug| plug.endpoint.default_route);
     let outward = outward.or_else(|| plugs.iter().position(|plug| plug.endpoint.default_route_v6));
+    let outward = outward.filter(|index| plugs.get(*index).is_some_and(|plug| plug.network.bridge.is_some()));
     let Some(plug) = outward.and_then(|index| plugs.get_mut(index)).filter(|_| !ports.is_empty()) else {
         return Ok(Reserved::default());
     };
@@ -387,6 +402,7 @@ fn withdraw(shared: &Shared, endpoints: &[EndpointRecord]) -> Result<()> {
 /// Links, then rows, then the leases in memory.
 async fn dismantle(shared: &Shared, endpoints: &[EndpointRecord]) -> Result<()> {
     let links: Vec<_> = endpoints.iter().map(|record| record.host_interface.clone()).collect();
+    let links: Vec<_> = links.into_iter().filter(|link| !link.is_empty()).collect();
     blocking(move || links.iter().try_for_each(|link| bridge::remove_link(link))).await?;
     let ids: Vec<_> = endpoints.iter().map(|record| record.id.clone()).collect();
     let removed = shared.store.write(Durability::Crash, move |tx| {

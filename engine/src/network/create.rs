@@ -18,6 +18,7 @@ use crate::network::config::AddressPool;
 use crate::network::firewall;
 use crate::network::ipam;
 use crate::network::networks::{Network, Shared, blocking, mtu_of, rules_of};
+use crate::network::parent;
 use crate::network::record::{NetworkRecord, RECORD_VERSION};
 use crate::network::spec::{IpamPool, NetworkSpec};
 use crate::network::view::NetworkView;
@@ -85,9 +86,13 @@ pub(super) async fn create(shared: &Arc<Shared>, spec: NetworkSpec) -> Result<Ar
     }
     let mut record = record_of(&spec);
     record.ipam = settle_pools(shared, &record).await?;
-    let named = spec.options.get(OPTION_BRIDGE_NAME).cloned();
-    record.bridge = Some(named.unwrap_or_else(|| format!("br-{}", record.id.short())));
-    check_bridge_name(shared, &record).await?;
+    if record.driver == "bridge" {
+        let named = spec.options.get(OPTION_BRIDGE_NAME).cloned();
+        record.bridge = Some(named.unwrap_or_else(|| format!("br-{}", record.id.short())));
+        check_bridge_name(shared, &record).await?;
+    } else {
+        check_parent(shared, &record).await?;
+    }
     store(shared, &record).await?;
     if let Err(error) = put_in_force(shared, &record).await {
         if let Err(undo) = withdraw(shared, &record).await {
@@ -152,6 +157,10 @@ async fn store(shared: &Shared, record: &NetworkRecord) -> Result<()> {
 
 async fn put_in_force(shared: &Arc<Shared>, record: &NetworkRecord) -> Result<()> {
     let (shared, record) = (Arc::clone(shared), record.clone());
+    if record.bridge.is_none() {
+        shared.write().networks.insert(record.id.clone(), Network::new(record));
+        return Ok(());
+    }
     blocking(move || {
         bridge::ensure_bridge(&record, mtu_of(&record, &shared.config))?;
         if shared.config.ip_forward && !record.internal {
@@ -195,9 +204,14 @@ fn validate(spec: &NetworkSpec) -> Result<()> {
         let message = format!("operation is not permitted on predefined {} network", spec.name);
         return Err(Error::new(ErrorKind::Forbidden, message));
     }
-    if spec.driver != "bridge" {
-        let message = format!("network driver {:?} is not supported by this engine: it has \"bridge\"", spec.driver);
-        return Err(Error::not_implemented(message));
+    match spec.driver.as_str() {
+        "bridge" => {}
+        "macvlan" | "ipvlan" => drop(parent::Settings::read(&spec.driver, &spec.options)?),
+        other => {
+            let has = "it has \"bridge\", \"macvlan\" and \"ipvlan\"";
+            let message = format!("network driver {other:?} is not supported by this engine: {has}");
+            return Err(Error::not_implemented(message));
+        }
     }
     if spec.ipam_driver != "default" {
         let message = format!("ipam driver {:?} is not supported by this engine: it has \"default\"", spec.ipam_driver);
@@ -238,6 +252,23 @@ fn check_name(name: &str) -> Result<()> {
     Err(Error::invalid(format!(
         "invalid network name {name:?}: it has up to {NAME_LEN_MAX} characters of [a-zA-Z0-9_.-] and begins with a letter or digit"
     )))
+}
+
+/// A parent that is there, that no other network of this kind has, and that this kernel can put interfaces on.
+async fn check_parent(shared: &Arc<Shared>, record: &NetworkRecord) -> Result<()> {
+    let settings = parent::Settings::read(&record.driver, &record.options)?;
+    let same_parent = |other: &Network| {
+        let theirs = parent::Settings::read(&other.record.driver, &other.record.options);
+        other.record.driver == record.driver && theirs.is_ok_and(|theirs| theirs.parent == settings.parent)
+    };
+    if let Some(other) = shared.read().networks.values().find(|other| same_parent(other)) {
+        let (name, parent) = (&other.record.name, &settings.parent);
+        return Err(Error::new(
+            ErrorKind::Forbidden,
+            format!("network {name} is already using parent interface {parent}"),
+        ));
+    }
+    blocking(move || parent::probe(&settings)).await
 }
 
 async fn check_bridge_name(shared: &Arc<Shared>, record: &NetworkRecord) -> Result<()> {

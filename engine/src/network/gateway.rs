@@ -28,6 +28,8 @@ use crate::network::spec::PortMapping;
 pub(super) struct Gateways {
     v4: Option<EndpointId>,
     v6: Option<EndpointId>,
+    /// The endpoint that published ports lead to: none where traffic leaves by a parent, past the host's rules.
+    ports: Option<EndpointId>,
 }
 
 impl Gateways {
@@ -35,11 +37,6 @@ impl Gateways {
     pub(super) fn mark(&self, endpoint: &mut EndpointRecord) {
         endpoint.default_route = self.v4.as_ref() == Some(&endpoint.id);
         endpoint.default_route_v6 = self.v6.as_ref() == Some(&endpoint.id);
-    }
-
-    /// The endpoint that published ports lead to.
-    fn ports(&self) -> Option<&EndpointId> {
-        self.v4.as_ref().or(self.v6.as_ref())
     }
 }
 
@@ -55,7 +52,11 @@ pub(super) fn choose<'a>(among: impl Iterator<Item = (&'a EndpointRecord, &'a Ne
             |(endpoint, network): &&(&EndpointRecord, &NetworkRecord)| via(endpoint, network, ipv6).is_some();
         sorted.iter().find(leads_out).map(|(endpoint, _)| endpoint.id.clone())
     };
-    Gateways { v4: first(false), v6: first(true) }
+    let (v4, v6) = (first(false), first(true));
+    let outward = v4.as_ref().or(v6.as_ref());
+    let on_bridge = sorted.iter().find(|(endpoint, network)| Some(&endpoint.id) == outward && network.bridge.is_some());
+    let ports = on_bridge.map(|(endpoint, _)| endpoint.id.clone());
+    Gateways { v4, v6, ports }
 }
 
 /// The next hop of one family by an endpoint.
@@ -133,7 +134,7 @@ fn plan(shared: &Shared, sandbox: &SandboxId, leaving: Option<&NetworkId>, ports
         }
     }
     let mut published: Vec<_> = connected.iter().flat_map(|record| record.ports.iter().cloned()).collect();
-    let holder = chosen.ports();
+    let holder = chosen.ports.as_ref();
     if published.is_empty()
         && !ports.is_empty()
         && let Some((_, network)) = among.iter().find(|(record, _)| Some(&record.id) == holder)
@@ -186,6 +187,7 @@ mod tests {
         };
         let spec = NetworkSpec { internal, ..NetworkSpec::bridge(name, Owner::Docker) };
         let mut record = crate::network::create::record_of(&spec);
+        record.bridge = Some(format!("br-{name}"));
         record.ipam = vec![pool("10.0.0.0/24", "10.0.0.1"), pool("fd00::/64", "fd00::1")];
         record
     }
@@ -216,15 +218,18 @@ mod tests {
         let (a, b, inner) = (network("a", false), network("b", false), network("0", true));
         let (in_a, in_b, inside) = (endpoint(0, true, false), endpoint(0, true, false), endpoint(9, true, true));
         let chosen = choose([(&in_b, &b), (&in_a, &a), (&inside, &inner)].into_iter());
-        assert_eq!(chosen, Gateways { v4: Some(in_a.id.clone()), v6: None });
+        let a_alone = Gateways { v4: Some(in_a.id.clone()), v6: None, ports: Some(in_a.id.clone()) };
+        assert_eq!(chosen, a_alone);
+        let lan = NetworkRecord { bridge: None, ..network("a", false) };
+        assert_eq!(choose([(&in_a, &lan), (&in_b, &b)].into_iter()).ports, None, "it leaves past the host");
         let preferred = endpoint(1, true, false);
         assert_eq!(choose([(&in_a, &a), (&preferred, &b)].into_iter()).v4, Some(preferred.id.clone()));
         let both = endpoint(0, true, true);
         let dual = choose([(&in_a, &a), (&both, &b)].into_iter());
-        assert_eq!(dual, Gateways { v4: Some(both.id.clone()), v6: Some(both.id.clone()) });
+        assert_eq!((dual.v4, dual.v6), (Some(both.id.clone()), Some(both.id.clone())));
         let six = endpoint(5, false, true);
         let split = choose([(&in_a, &a), (&six, &b)].into_iter());
-        assert_eq!(split, Gateways { v4: Some(in_a.id.clone()), v6: Some(six.id.clone()) });
+        assert_eq!((split.v4, split.v6), (Some(in_a.id.clone()), Some(six.id.clone())));
         assert_eq!(choose([(&inside, &inner)].into_iter()), Gateways::default());
     }
 }

@@ -8,6 +8,7 @@
 //! firewall.rs  PURE: which rules; rendered as text for people and tests, encoded for the kernel by `sys::nftables`
 //! bridge.rs    links, addresses and routes of one endpoint
 //! gateway.rs   which endpoint has the default routes and the published ports; dns/ resolves names
+//! parent.rs    macvlan and ipvlan: interfaces on one of the host's own
 //! connect.rs   a sandbox into its networks and out again; create.rs the same for networks themselves
 //! ports.rs     reservations of host ports; proxy.rs serves what rules cannot of them
 //! netns.rs     prepared network namespaces
@@ -30,6 +31,7 @@ mod gateway;
 mod ipam;
 mod netns;
 mod networks;
+mod parent;
 mod ports;
 mod proxy;
 mod record;

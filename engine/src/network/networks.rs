@@ -20,6 +20,7 @@ use crate::network::dns::{self, Forwarding, Resolvers};
 use crate::network::firewall::{self, BridgeRules, PortRule};
 use crate::network::gateway;
 use crate::network::netns::{Netns, NetnsPool};
+use crate::network::parent;
 use crate::network::ports::Ports;
 use crate::network::record::{EndpointRecord, NetworkRecord};
 use crate::network::spec::{EndpointSpec, NetworkSpec, PortMapping};
@@ -482,7 +483,8 @@ impl Networks {
         let netns = netns.try_clone_to_owned()?;
         let (shared, sandbox, id) = (Arc::clone(&self.shared), sandbox.clone(), network.id.clone());
         detached(async move {
-            gateway::settle(&shared, &sandbox, netns, Some(&id), &[]).await?;
+            gateway::settle(&shared, &sandbox, netns.try_clone()?, Some(&id), &[]).await?;
+            parent::unplug(netns, connect::records_in(&shared, &sandbox, &id)).await;
             connect::disconnect(&shared, &sandbox, Some(&id), Departure::Complete).await
         })
         .await

@@ -15,6 +15,7 @@ const RTM_SETLINK: u16 = 19;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
+const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
 const IFLA_PROTINFO: u16 = 12;
 const IFLA_OPERSTATE: u16 = 16;
@@ -24,6 +25,8 @@ const IFLA_NET_NS_FD: u16 = 28;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const VETH_INFO_PEER: u16 = 1;
+const IFLA_MACVLAN_MODE: u16 = 1;
+const IFLA_IPVLAN_MODE: u16 = 1;
 const IFLA_BRPORT_MODE: u16 = 4;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
 
@@ -81,6 +84,38 @@ pub struct VethSpec<'a> {
     pub mtu: Option<u32>,
 }
 
+/// How interfaces on one parent are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChildKind {
+    /// By hardware address; the mode is `MACVLAN_MODE_*`.
+    Macvlan {
+        /// Hardware address.
+        mac: [u8; 6],
+        /// 1 private, 2 vepa, 4 bridge, 8 passthru.
+        mode: u32,
+    },
+    /// By IP address; the mode is `IPVLAN_MODE_*`.
+    Ipvlan {
+        /// 0 l2, 1 l3, 2 l3s.
+        mode: u16,
+    },
+}
+
+/// An interface on a parent of this namespace, born in another network namespace.
+#[derive(Debug, Clone, Copy)]
+pub struct ChildSpec<'a> {
+    /// Index of the parent.
+    pub parent: u32,
+    /// Where it is born.
+    pub netns: BorrowedFd<'a>,
+    /// Its name there.
+    pub name: &'a str,
+    /// What it is.
+    pub kind: ChildKind,
+    /// Bytes; the parent's when absent.
+    pub mtu: Option<u32>,
+}
+
 fn ifinfo(family: u8, index: u32, flags: u32, change: u32) -> [u8; IFINFO_LEN] {
     let mut header = [0_u8; IFINFO_LEN];
     header[0] = family;
@@ -130,6 +165,37 @@ pub fn create_veth(socket: &mut Socket, spec: &VethSpec<'_>) -> io::Result<()> {
                 m.attr(IFLA_NET_NS_FD, &spec.peer_netns.as_raw_fd().to_ne_bytes());
             });
         });
+    });
+    socket.request(&message)
+}
+
+/// Creates a macvlan or ipvlan interface, down.
+///
+/// # Errors
+/// `EOPNOTSUPP` when the kernel has no such links, `EBUSY` when the parent is used otherwise.
+pub fn create_child(socket: &mut Socket, spec: &ChildSpec<'_>) -> io::Result<()> {
+    let mut message = Message::new(RTM_NEWLINK, CREATE | EXCL, &ifinfo(0, 0, 0, 0));
+    message.text(IFLA_IFNAME, spec.name).u32_ne(IFLA_LINK, spec.parent);
+    message.attr(IFLA_NET_NS_FD, &spec.netns.as_raw_fd().to_ne_bytes());
+    if let Some(mtu) = spec.mtu {
+        message.u32_ne(IFLA_MTU, mtu);
+    }
+    if let ChildKind::Macvlan { mac, .. } = spec.kind {
+        message.attr(IFLA_ADDRESS, &mac);
+    }
+    message.nest(IFLA_LINKINFO, |m| match spec.kind {
+        ChildKind::Macvlan { mode, .. } => {
+            m.text(IFLA_INFO_KIND, "macvlan");
+            m.nest(IFLA_INFO_DATA, |m| {
+                m.u32_ne(IFLA_MACVLAN_MODE, mode);
+            });
+        }
+        ChildKind::Ipvlan { mode } => {
+            m.text(IFLA_INFO_KIND, "ipvlan");
+            m.nest(IFLA_INFO_DATA, |m| {
+                m.attr(IFLA_IPVLAN_MODE, &mode.to_ne_bytes());
+            });
+        }
     });
     socket.request(&message)
 }

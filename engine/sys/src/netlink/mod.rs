@@ -15,8 +15,9 @@ mod socket;
 pub use address::{Address, add_address, list_addresses, wait_usable};
 pub use conntrack::flush_udp_port;
 pub use link::{
-    BridgePortFlag, BridgeSpec, Link, VethSpec, create_bridge, create_veth, find_link, list_links, remove_link,
-    rename_link, set_bridge_port_flag, set_link_master, set_link_up, wait_operational,
+    BridgePortFlag, BridgeSpec, ChildKind, ChildSpec, Link, VethSpec, create_bridge, create_child, create_veth,
+    find_link, list_links, remove_link, rename_link, set_bridge_port_flag, set_link_master, set_link_up,
+    wait_operational,
 };
 pub use message::{Attributes, Message};
 pub use route::{Route, add_default_route, list_routes, remove_default_route, replace_default_route};

@@ -161,3 +161,36 @@ fn a_taken_port_is_refused(client: Client) {
     client.line(&world, "rm -f first").ok();
     client.line(&world, "run --rm -p 8080:80 busybox true").ok();
 }
+
+/// Five hundred networks and a thousand published ports leave nothing behind.
+#[test]
+fn many_networks_and_many_ports_leave_nothing() {
+    const NETWORKS: usize = 500;
+    let world = testkit::World::gantry_only();
+    crate::client::load(&world, &testkit::image::sample::busybox().docker_archive("busybox:latest"));
+    let before = world.census();
+    let socket = world.docker_socket();
+    let headers = [("Content-Type", "application/json")];
+    for n in 0..NETWORKS {
+        let body = format!("{{\"Name\":\"net{n}\"}}");
+        let answer = testkit::http::request_with(&socket, "POST", "/networks/create", &headers, body.as_bytes());
+        assert_eq!(answer.status, 201, "network {n}");
+    }
+    let subnets = world.docker(["network", "ls", "-q", "--filter", "type=custom"]).ok();
+    assert_eq!(subnets.lines().count(), NETWORKS);
+    let removed = world.docker(["network", "prune", "-f"]).ok();
+    assert_eq!(removed.lines().filter(|line| line.starts_with("net")).count(), NETWORKS);
+
+    world
+        .docker(
+            ["run", "-d", "--name", "web", "-p", "20000-20999:20000-20999", "-p", "21000:80", "busybox"]
+                .into_iter()
+                .chain(["httpd", "-f", "-h", "/www"]),
+        )
+        .ok();
+    fetch(&world, "127.0.0.1:21000");
+    let ports = world.docker(["port", "web"]).ok();
+    assert!(ports.lines().count() >= 1001, "{}", ports.lines().count());
+    world.docker(["rm", "-f", "web"]).ok();
+    world.assert_nothing_left(&before);
+}

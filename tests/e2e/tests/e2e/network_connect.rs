@@ -49,7 +49,7 @@ fn a_running_container_joins_and_leaves(client: Client) {
 
     client.line(&world, "network disconnect back web").ok();
     let links = client.line(&world, "exec web ip -o -4 addr").ok();
-    assert!(!links.contains("eth1") && links.contains("eth0"), "{links}");
+    assert!(!links.contains("10.77.0.") && links.contains("172.17.0."), "{links}");
     assert!(!client.line(&world, "exec web cat /etc/hosts").ok().contains("10.77.0.77"));
     client.line(&world, "exec peer wget -q -T 1 -O - http://10.77.0.77/index.html").failure();
     client.line(&world, "rm -f web peer").ok();
@@ -201,4 +201,99 @@ fn sorted(words: &str) -> Vec<&str> {
     let mut words: Vec<_> = words.split_whitespace().collect();
     words.sort_unstable();
     words
+}
+
+/// Connections over one network go on while others are joined and left.
+#[test]
+fn traffic_goes_on_while_other_networks_come_and_go() {
+    let world = World::gantry_only();
+    crate::client::load(&world, &testkit::image::sample::busybox().docker_archive("busybox:latest"));
+    let before = world.census();
+    for (name, subnet) in [("alpha", "10.91.0.0/24"), ("beta", "10.92.0.0/24")] {
+        world.docker(["network", "create", "--subnet", subnet, name]).ok();
+    }
+    // One connection that sends a line every 50 ms: to a neighbour, and through a published port.
+    let lines = "i=0; while [ $i -lt 60 ]; do i=$((i+1)); echo $i; usleep 50000; done";
+    world
+        .docker(
+            ["run", "-d", "--name", "server", "--network", "beta", "--ip", "10.92.0.9", "-p", "127.0.0.1:8080:80"]
+                .into_iter()
+                .chain(["busybox", "nc", "-ll", "-p", "80", "-e", "sh", "-c", lines]),
+        )
+        .ok();
+    world
+        .docker(
+            ["run", "-d", "--name", "client", "--network", "beta", "busybox", "sh", "-c"]
+                .into_iter()
+                .chain(["nc 10.92.0.9 80"]),
+        )
+        .ok();
+    let mut outside = world.enter("sh");
+    outside
+        .args(["-c", "until busybox nc 127.0.0.1 8080; do usleep 100000; done"])
+        .stdout(std::process::Stdio::piped());
+    let outside = outside.spawn().expect("a client of the published port");
+    for _ in 0..4 {
+        world.docker(["network", "connect", "alpha", "server"]).ok();
+        world.docker(["network", "disconnect", "alpha", "server"]).ok();
+    }
+    let expected: String = (1..=60).map(|n| format!("{n}\n")).collect();
+    let heard = String::from_utf8(outside.wait_with_output().expect("its end").stdout).expect("text");
+    assert_eq!(heard, expected, "through the published port");
+    wait::until("the last line to the neighbour", Duration::from_secs(20), || {
+        (world.docker(["logs", "client"]).ok().trim() == expected.trim()).then_some(())
+    });
+    world.docker(["rm", "-f", "server", "client"]).ok();
+    world.docker(["network", "rm", "alpha", "beta"]).ok();
+    world.assert_nothing_left(&before);
+}
+
+/// Containers on the LAN itself: another machine sees them with their own addresses.
+#[test]
+fn a_macvlan_network_is_on_the_lan() {
+    let world = World::gantry_only();
+    crate::client::load(&world, &testkit::image::sample::busybox().docker_archive("busybox:latest"));
+    let outside = world.outside();
+    let before = world.census();
+    let create = ["network", "create", "-d", "macvlan", "--subnet", "203.0.113.0/24", "--gateway", "203.0.113.254"];
+    let wrong = |more: &[&str]| world.docker(create.iter().chain(more).copied()).failure().to_owned();
+    assert!(wrong(&["lan"]).contains("option parent is missing"));
+    assert!(wrong(&["-o", "parent=nonesuch", "lan"]).contains("parent interface nonesuch not found"));
+    assert!(wrong(&["-o", "parent=outside0", "-o", "macvlan_mode=odd", "lan"]).contains("macvlan_mode"));
+    world.docker(create.iter().chain(&["-o", "parent=outside0", "lan"]).copied()).ok();
+    assert!(wrong(&["-o", "parent=outside0", "twice"]).contains("203.0.113.0/24"), "an overlap");
+    world
+        .docker([
+            "run",
+            "-d",
+            "--name",
+            "web",
+            "--network",
+            "lan",
+            "--ip",
+            "203.0.113.50",
+            "busybox",
+            "httpd",
+            "-f",
+            "-h",
+            "/www",
+        ])
+        .ok();
+    let fetch = |address: &str| {
+        wait::until(&format!("a page from {address}"), Duration::from_secs(10), || {
+            let got = outside.sh(&format!("busybox wget -q -O - http://{address}/index.html 2>/dev/null || true"));
+            (got == "hello from a container").then_some(())
+        });
+    };
+    fetch("203.0.113.50");
+    // Also joined and left while it runs.
+    world.docker(["run", "-d", "--name", "late", "busybox", "httpd", "-f", "-h", "/www"]).ok();
+    world.docker(["network", "connect", "--ip", "203.0.113.51", "lan", "late"]).ok();
+    fetch("203.0.113.51");
+    world.docker(["exec", "late", "nslookup", "-type=a", "web"]).ok();
+    world.docker(["network", "disconnect", "lan", "late"]).ok();
+    assert!(!world.docker(["exec", "late", "ip", "-o", "addr"]).ok().contains("203.0.113.51"));
+    world.docker(["rm", "-f", "web", "late"]).ok();
+    world.docker(["network", "rm", "lan"]).ok();
+    world.assert_nothing_left(&before);
 }
