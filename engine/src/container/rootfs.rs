@@ -1,12 +1,11 @@
 //! Reading a container's root file system without running it: a detached, read-only mount that no table shows.
 
 use std::io::Read as _;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags};
-use sys::mount::{MountAttributes, Parameter, new_filesystem};
 use sys::rooted::RootFd;
 
 use crate::engine::Core;
@@ -33,13 +32,7 @@ pub(crate) fn open(mounts: &[Mount]) -> Result<OwnedFd> {
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
         return rustix::fs::open(only, flags, Mode::empty()).map_err(|e| named(e.into()));
     }
-    let dir = |path: &PathBuf| {
-        rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|e| named(std::io::Error::new(std::io::Error::from(e).kind(), format!("{}: {e}", path.display()))))
-    };
-    let fds = layers.iter().map(dir).collect::<Result<Vec<OwnedFd>>>()?;
-    let parameters: Vec<Parameter<'_>> = fds.iter().map(|fd| Parameter::Fd("lowerdir+", fd.as_fd())).collect();
-    new_filesystem("overlay", &parameters, MountAttributes::RDONLY).map_err(named)
+    sys::overlay::read_only(&layers).map_err(named)
 }
 
 /// The directories that `mounts` stack, topmost first.

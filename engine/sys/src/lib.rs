@@ -10,6 +10,7 @@ pub mod mount_tree;
 pub mod namespace;
 pub mod netlink;
 pub mod nftables;
+pub mod overlay;
 pub mod pidfd;
 pub mod proc;
 pub mod pty;

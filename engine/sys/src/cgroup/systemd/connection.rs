@@ -64,6 +64,7 @@ impl Connection {
     }
 
     /// EXTERNAL: the kernel tells systemd who is at the other end (D-Bus Specification, "Authentication Protocol").
+    /// `BEGIN` goes along: where systemd reads it together with the first message, it leaves that message lying.
     fn authenticate(&mut self) -> io::Result<()> {
         self.stream.set_read_timeout(Some(Duration::from_millis(CALL_MS_MAX)))?;
         self.stream.set_write_timeout(Some(Duration::from_millis(CALL_MS_MAX)))?;
@@ -81,7 +82,7 @@ impl Connection {
             let answer = String::from_utf8_lossy(&line).trim().to_owned();
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("answered {answer:?}")));
         }
-        self.stream.write_all(b"BEGIN\r\n")
+        Ok(())
     }
 
     /// Calls a method of systemd's manager.
@@ -153,10 +154,10 @@ fn invalid(malformed: Malformed) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, malformed.to_string())
 }
 
-/// A NUL, which carries the credentials, and the user's number in hexadecimal of its decimal digits.
+/// A NUL, which carries the credentials, the user's number in hexadecimal of its decimal digits, and the end.
 fn auth_line(uid: u32) -> String {
     let hex: String = uid.to_string().bytes().map(|digit| format!("{digit:02x}")).collect();
-    format!("\0AUTH EXTERNAL {hex}\r\n")
+    format!("\0AUTH EXTERNAL {hex}\r\nBEGIN\r\n")
 }
 
 /// `JobRemoved(u id, o job, s unit, s result)`
@@ -177,8 +178,8 @@ mod tests {
 
     #[test]
     fn root_authenticates_as_the_digit_zero() {
-        assert_eq!(auth_line(0), "\0AUTH EXTERNAL 30\r\n");
-        assert_eq!(auth_line(1000), "\0AUTH EXTERNAL 31303030\r\n");
+        assert_eq!(auth_line(0), "\0AUTH EXTERNAL 30\r\nBEGIN\r\n");
+        assert_eq!(auth_line(1000), "\0AUTH EXTERNAL 31303030\r\nBEGIN\r\n");
     }
 
     #[test]
