@@ -7,6 +7,7 @@ use tonic::{Request, Response, Status};
 use crate::events::ContainerEvents;
 use crate::proto as cri;
 use crate::streamed::{self, Streamed};
+use crate::streaming::Streaming;
 use crate::{container, image, metrics, sandbox, status};
 
 /// Both services of `runtime.v1` on one engine.
@@ -14,11 +15,12 @@ use crate::{container, image, metrics, sandbox, status};
 pub(crate) struct Service {
     engine: Engine,
     events: ContainerEvents,
+    streaming: Streaming,
 }
 
 impl Service {
-    pub(crate) fn new(engine: Engine) -> Self {
-        Self { engine, events: ContainerEvents::default() }
+    pub(crate) fn new(engine: Engine, streaming: Streaming) -> Self {
+        Self { engine, events: ContainerEvents::default(), streaming }
     }
 }
 
@@ -136,14 +138,14 @@ impl cri::runtime_service_server::RuntimeService for Service {
     async fn exec_sync(&self, request: Request<cri::ExecSyncRequest>) -> Answer<cri::ExecSyncResponse> {
         container::exec_sync(&self.engine, request.into_inner()).await.map(Response::new)
     }
-    async fn exec(&self, _: Request<cri::ExecRequest>) -> Answer<cri::ExecResponse> {
-        not_built("Exec")
+    async fn exec(&self, request: Request<cri::ExecRequest>) -> Answer<cri::ExecResponse> {
+        self.streaming.exec(request.into_inner()).map(Response::new)
     }
-    async fn attach(&self, _: Request<cri::AttachRequest>) -> Answer<cri::AttachResponse> {
-        not_built("Attach")
+    async fn attach(&self, request: Request<cri::AttachRequest>) -> Answer<cri::AttachResponse> {
+        self.streaming.attach(request.into_inner()).map(Response::new)
     }
-    async fn port_forward(&self, _: Request<cri::PortForwardRequest>) -> Answer<cri::PortForwardResponse> {
-        not_built("PortForward")
+    async fn port_forward(&self, request: Request<cri::PortForwardRequest>) -> Answer<cri::PortForwardResponse> {
+        self.streaming.port_forward(request.into_inner()).map(Response::new)
     }
     async fn container_stats(
         &self,

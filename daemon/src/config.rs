@@ -64,6 +64,7 @@ pub(crate) struct DockerConfig {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct CriConfig {
     pub(crate) listen: String,
+    pub(crate) streaming_listen: String,
 }
 
 impl Default for Config {
@@ -113,7 +114,7 @@ impl Default for DockerConfig {
 
 impl Default for CriConfig {
     fn default() -> Self {
-        Self { listen: "unix:///run/gantry/cri.sock".into() }
+        Self { listen: "unix:///run/gantry/cri.sock".into(), streaming_listen: "127.0.0.1:0".into() }
     }
 }
 
@@ -147,6 +148,10 @@ const EXPLANATIONS: &[(&str, &str)] = &[
     ("docker.tls_cert", "Certificate of this daemon (PEM)."),
     ("docker.tls_key", "Its key (PEM)."),
     ("cri.listen", "Kubernetes CRI runtime.v1: unix://PATH or fd:// (socket activation, name \"cri\"). Empty: closed."),
+    (
+        "cri.streaming_listen",
+        "ADDRESS:PORT where the kubelet connects for exec, attach and port-forward; port 0: any. Plain HTTP: keep it on loopback. Empty: closed.",
+    ),
     ("images.hosts_dir", "Directory with <registry>/hosts.toml, as containerd has it."),
     ("images.registry_mirrors", "Mirrors of docker.io (URLs), tried before it."),
     (

@@ -88,9 +88,14 @@ async fn open_cri(
     let Listener::Unix(listener) = sockets::bind(&config.cri.listen, "cri", "", activated).await? else {
         return Err(format!("cri.listen: {}: the CRI is served on a unix socket only", config.cri.listen));
     };
+    let streaming = match config.cri.streaming_listen.as_str() {
+        "" => None,
+        address => Some(sockets::bind_streaming(address).await?),
+    };
+    let listeners = cri::Listeners { grpc: listener, streaming };
     let (engine, stop) = (engine.clone(), stop.clone());
     doors.spawn(async move {
-        cri::serve(engine, listener, stop.cancelled_owned()).await.map_err(|e| format!("CRI door: {e}"))
+        cri::serve(engine, listeners, stop.cancelled_owned()).await.map_err(|e| format!("CRI door: {e}"))
     });
     Ok(())
 }

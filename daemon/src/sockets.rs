@@ -1,6 +1,7 @@
 //! Listening sockets: bound here, or handed over by systemd (socket activation).
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -71,6 +72,19 @@ pub(crate) async fn bind(
     }
     let host = address.strip_prefix("tcp://").unwrap_or(address);
     TcpListener::bind(host).await.map(Listener::Tcp).map_err(|e| fail(&e))
+}
+
+/// Binds the CRI's streaming server. Its URLs carry what protects it, so it must not be heard by others.
+pub(crate) async fn bind_streaming(address: &str) -> Result<TcpListener, String> {
+    let fail = |error: &dyn std::fmt::Display| format!("cri.streaming_listen: {address}: {error}");
+    let parsed: SocketAddr = address.parse().map_err(|_| fail(&"this is not ADDRESS:PORT"))?;
+    if parsed.ip().is_unspecified() {
+        return Err(fail(&"clients are told this address, so it must be one of this machine's own"));
+    }
+    if !parsed.ip().is_loopback() {
+        tracing::warn!(address, "cri.streaming_listen: exec, attach and port-forward cross the network unencrypted");
+    }
+    TcpListener::bind(parsed).await.map_err(|e| fail(&e))
 }
 
 /// Binds a unix socket with mode 0600, or 0660 for `group`. A socket that nobody answers on is replaced; one that is

@@ -28,7 +28,7 @@ pub(crate) use stop::stop;
 pub(crate) use update::{reopen_log, update};
 
 /// A container that CRI made; another's is not found.
-fn find(engine: &Engine, id: &str) -> Result<ContainerHandle, Status> {
+pub(crate) fn find(engine: &Engine, id: &str) -> Result<ContainerHandle, Status> {
     let container = engine.container(id).map_err(|e| status_code::status(&e))?;
     if from_engine::is_pods_container(&container.view()) {
         Ok(container)

@@ -138,6 +138,13 @@ impl ExecHandle {
         let code = done.wait_for(Option::is_some).await.ok().and_then(|code| *code);
         code.ok_or_else(|| Error::internal(format!("the exit code of exec {} is lost", self.exec.id)))
     }
+    /// Tells a process on a terminal that its user has gone (SIGHUP), as a terminal that is closed does.
+    ///
+    /// # Errors
+    /// `Conflict` when its container does not run; `NotFound` when it has ended.
+    pub async fn hang_up(&self) -> Result<()> {
+        self.exec.container.shim()?.kill(&self.exec.process(), signal::HANGUP, false).await
+    }
     /// Sends it SIGKILL.
     ///
     /// # Errors

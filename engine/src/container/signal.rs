@@ -45,6 +45,8 @@ const RT_MAX: u32 = 64;
 /// Signals above SIGRTMIN that are named after it; the others are named after SIGRTMAX.
 const RT_MIN_NAMED: u32 = 15;
 
+/// SIGHUP.
+pub(crate) const HANGUP: u32 = 1;
 /// SIGKILL.
 pub(crate) const KILL: u32 = 9;
 /// SIGTERM.

@@ -122,6 +122,13 @@ impl SandboxHandle {
     pub async fn stats(&self) -> Result<SandboxSample> {
         super::stats::sample(self).await
     }
+    /// Connects to a TCP port of its loopback (127.0.0.1, then ::1), as one of its processes would.
+    ///
+    /// # Errors
+    /// `Conflict` when it is not up; `Unavailable` when nothing listens there.
+    pub async fn dial(&self, port: u16) -> Result<tokio::net::TcpStream> {
+        super::dial::dial(self, port).await
+    }
     /// Stops it, removes its containers and itself. Idempotent for CRI: a missing sandbox is a door's affair.
     ///
     /// # Errors

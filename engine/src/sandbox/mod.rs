@@ -6,6 +6,7 @@
 //! ```
 
 pub(crate) mod connect;
+pub(crate) mod dial;
 pub(crate) mod driver;
 pub mod etc_files;
 pub(crate) mod facts;

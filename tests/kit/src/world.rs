@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -192,6 +193,23 @@ impl World {
         command.args(["-t", &self.init.to_string(), "-m", "-n", "-u", "-i", "-p", "--"]);
         command.arg(program);
         command
+    }
+
+    /// A TCP connection made inside the world.
+    ///
+    /// # Panics
+    /// When nothing listens there.
+    #[track_caller]
+    pub fn connect(&self, address: std::net::SocketAddr) -> std::net::TcpStream {
+        let netns = fs::File::open(format!("/proc/{}/ns/net", self.init)).expect("the world's network namespace");
+        let connecting = std::thread::spawn(move || {
+            // A thread of its own, which ends: nobody else may be handed one that is in the world.
+            let kind = rustix::thread::LinkNameSpaceType::Network;
+            rustix::thread::move_into_link_name_space(netns.as_fd(), Some(kind)).expect("enter the world's network");
+            std::net::TcpStream::connect(address)
+        });
+        let connected = connecting.join().expect("the connecting thread");
+        connected.unwrap_or_else(|error| panic!("connect {address}: {error}"))
     }
 
     /// Runs a shell script inside the world and returns what it printed.

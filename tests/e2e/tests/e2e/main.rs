@@ -32,5 +32,6 @@ mod node;
 mod resume;
 mod run;
 mod security;
+mod streaming;
 mod terminal;
 mod volumes;
