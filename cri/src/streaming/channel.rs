@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// Longest piece of input or output.
 pub(super) const PIECE_BYTES_MAX: usize = 16 << 10;
@@ -43,9 +44,15 @@ enum Arrived {
 pub(super) struct Incoming {
     queue: mpsc::Receiver<Arrived>,
     ended: bool,
+    over: CancellationToken,
 }
 
 impl Incoming {
+    /// Cancelled when the channel is over in both directions: reset, or its connection gone. That may come after
+    /// [`Received::End`].
+    pub(super) fn over(&self) -> CancellationToken {
+        self.over.clone()
+    }
     /// The next piece. Cancel safe.
     pub(super) async fn receive(&mut self) -> Received {
         if self.ended {
@@ -103,7 +110,8 @@ impl Inputs {
     }
     pub(super) fn channel(&self) -> (Feeder, Incoming) {
         let (sender, queue) = mpsc::channel(INPUT_PIECES_MAX);
-        (Feeder { queue: sender, budget: Arc::clone(&self.0) }, Incoming { queue, ended: false })
+        let incoming = Incoming { queue, ended: false, over: CancellationToken::new() };
+        (Feeder { queue: sender, budget: Arc::clone(&self.0) }, incoming)
     }
 }
 

@@ -12,6 +12,9 @@ pub(super) const HEAD_BYTES_MAX: usize = 32 << 10;
 pub(super) const CREATION_MAX: Duration = Duration::from_secs(30);
 /// A session in which nothing is read or written for this long ends, as with other runtimes.
 pub(super) const IDLE_MAX: Duration = Duration::from_secs(4 * 3600);
+/// After this long without output a ping is sent. A client that has gone is noticed by it, also while nothing can be read
+/// because its input has no room; the answer does not count as activity.
+pub(super) const PING_AFTER: Duration = Duration::from_secs(30);
 /// For a client to take the last output of its session.
 pub(super) const CLOSE_MAX: Duration = Duration::from_secs(30);
 /// For a client to close after everything was sent to it.

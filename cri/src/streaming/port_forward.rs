@@ -51,18 +51,23 @@ pub(super) async fn forward(sandbox: SandboxHandle, forward: Forward) {
 /// Either side may be done before the other; one that has gone takes the other with it.
 async fn carry(stream: TcpStream, from_client: Incoming, to_client: Outgoing, half_close: bool) {
     let (from_pod, to_pod) = stream.into_split();
+    let over = from_client.over();
     let (requests, answers) = (carry_requests(from_client, to_pod), carry_answers(from_pod, to_client));
-    tokio::pin!(requests, answers);
-    let _: Result<(), Gone> = tokio::select! {
-        ended = &mut requests => match ended {
-            Ok(()) => answers.await,
-            Err(Gone) => Err(Gone),
-        },
-        ended = &mut answers => match ended {
-            Ok(()) if half_close => requests.await,
-            other => other,
-        },
+    let both = async move {
+        tokio::pin!(requests, answers);
+        tokio::select! {
+            ended = &mut requests => match ended {
+                Ok(()) => answers.await,
+                gone => gone,
+            },
+            ended = &mut answers => match ended {
+                Ok(()) if half_close => requests.await,
+                other => other,
+            },
+        }
     };
+    // What went wrong is of no consequence: the connection ends with this.
+    let _ = over.run_until_cancelled(both).await;
 }
 
 async fn carry_requests(mut from_client: Incoming, mut to_pod: OwnedWriteHalf) -> Result<(), Gone> {

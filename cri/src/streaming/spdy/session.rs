@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Violation;
@@ -16,7 +16,7 @@ use super::header_block::{Deflater, Headers, Inflater};
 use crate::streaming::channel::{
     Activity, Feeder, Gone, Incoming, Inputs, Outbound, OutboundSender, Outgoing, outbound,
 };
-use crate::streaming::limits::{CLOSE_MAX, LINGER_MAX};
+use crate::streaming::limits::{CLOSE_MAX, LINGER_MAX, PING_AFTER};
 
 /// Streams of one connection at once; a forwarded connection takes two.
 const STREAMS_MAX: usize = 1024;
@@ -25,6 +25,13 @@ const NEW_STREAMS_MAX: usize = 32;
 /// Bytes read from the socket at once.
 const READ_BYTES: usize = 16 << 10;
 
+/// The pings of a server are even, those of a client odd.
+const OUR_PING: u32 = 2;
+
+fn is_ours(ping: u32) -> bool {
+    ping.is_multiple_of(2)
+}
+
 /// What reader and writer know of a stream.
 #[derive(Debug)]
 struct Open {
@@ -32,6 +39,8 @@ struct Open {
     feeder: Option<Feeder>,
     /// Whether we have finished ours.
     finished: bool,
+    /// Tells who carries it when it is over, however that came.
+    _over: DropGuard,
 }
 
 type Streams = Arc<Mutex<HashMap<u32, Open>>>;
@@ -162,7 +171,7 @@ impl Reader {
         let violation = 'reading: loop {
             bytes.reserve(READ_BYTES);
             match input.read_buf(&mut bytes).await {
-                Ok(count) if count > 0 => self.activity.seen(),
+                Ok(count) if count > 0 => {}
                 _ => break None,
             }
             loop {
@@ -188,6 +197,9 @@ impl Reader {
     }
 
     async fn take(&mut self, frame: Frame) -> Result<Result<(), Violation>, Gone> {
+        if !matches!(frame, Frame::Ping { id } if is_ours(id)) {
+            self.activity.seen();
+        }
         match frame {
             Frame::SynStream { stream, fin, unidirectional, block } => {
                 let headers = match self.inflater.headers(&block) {
@@ -212,8 +224,7 @@ impl Reader {
             Frame::RstStream { stream } => {
                 self.replies.streams.lock().unwrap_or_else(PoisonError::into_inner).remove(&stream);
             }
-            // Ours would be even.
-            Frame::Ping { id } if !id.is_multiple_of(2) => self.reply(frame::ping(id)).await?,
+            Frame::Ping { id } if !is_ours(id) => self.reply(frame::ping(id)).await?,
             Frame::GoAway => self.going_away = true,
             Frame::Ping { .. } | Frame::Other => {}
         }
@@ -233,7 +244,8 @@ impl Reader {
             let mut streams = self.replies.streams.lock().unwrap_or_else(PoisonError::into_inner);
             let room = streams.len() < STREAMS_MAX && !self.going_away;
             if room {
-                streams.insert(stream, Open { feeder: (!ended).then_some(feeder), finished: false });
+                let over = incoming.over().drop_guard();
+                streams.insert(stream, Open { feeder: (!ended).then_some(feeder), finished: false, _over: over });
             }
             room
         };
@@ -257,7 +269,7 @@ impl Reader {
                     feeder.ok_or(Reset::AlreadyClosed)
                 }
             };
-            if matches!(streams.get(&stream), Some(Open { feeder: None, finished: true })) || feeder.is_err() {
+            if matches!(streams.get(&stream), Some(Open { feeder: None, finished: true, .. })) || feeder.is_err() {
                 streams.remove(&stream);
             }
             feeder
@@ -283,9 +295,15 @@ async fn write(
     gone: CancellationToken,
 ) {
     let mut bytes = BytesMut::new();
-    while let Some(next) = writes.recv().await {
+    loop {
+        let next = match tokio::time::timeout(PING_AFTER, writes.recv()).await {
+            Ok(Some(next)) => next,
+            Ok(None) => break,
+            Err(_elapsed) => Outbound::Frames(frame::ping(OUR_PING)),
+        };
         match next {
             Outbound::Data(stream, data) => {
+                activity.seen();
                 // What comes for a stream that was reset is dropped.
                 if streams.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&stream) {
                     frame::put_data(&mut bytes, stream, false, &data);
@@ -304,7 +322,6 @@ async fn write(
             return;
         }
         bytes.clear();
-        activity.seen();
     }
     // An error means that the client has closed before us.
     let _ = output.shutdown().await;

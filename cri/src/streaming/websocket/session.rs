@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -15,7 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::message::{self, Framing, Malformed, Said};
 use crate::streaming::channel::{Activity, Feeder, Incoming, Inputs, Outbound, OutboundSender, Outgoing, outbound};
-use crate::streaming::limits::{CLOSE_MAX, LINGER_MAX};
+use crate::streaming::limits::{CLOSE_MAX, LINGER_MAX, PING_AFTER};
 
 /// A connection. Dropped, it is cut.
 #[derive(Debug)]
@@ -93,7 +94,9 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
     activity: Activity,
 ) -> Result<(), Malformed> {
     while let Some(Ok(message)) = stream.next().await {
-        activity.seen();
+        if !matches!(message, Message::Pong(_)) {
+            activity.seen();
+        }
         let (channel, data) = match message::read(framing, message)? {
             Said::Data(channel, data) => (channel, Some(data)),
             Said::End(channel) => (channel, None),
@@ -119,7 +122,18 @@ async fn write<S: AsyncRead + AsyncWrite + Unpin>(
     activity: Activity,
     gone: CancellationToken,
 ) {
-    while let Some(next) = writes.recv().await {
+    loop {
+        let next = match tokio::time::timeout(PING_AFTER, writes.recv()).await {
+            Ok(Some(next)) => next,
+            Ok(None) => break,
+            Err(_elapsed) => {
+                if sink.send(Message::Ping(Bytes::new())).await.is_err() {
+                    gone.cancel();
+                    return;
+                }
+                continue;
+            }
+        };
         match next {
             Outbound::Data(channel, data) => {
                 let channel = u8::try_from(channel).unwrap_or(u8::MAX);
