@@ -87,7 +87,7 @@ pub(crate) const ROUTES: &[Route] = &[
     route("GET", "/images/{name*}/attestations", NotBuilt("listing attestations")),
     route("GET", "/images/{name*}/history", run!(images::history)),
     route("GET", "/images/{name*}/json", run!(images::inspect)),
-    route("POST", "/images/{name*}/push", NotBuilt("pushing an image (docker push)")),
+    route("POST", "/images/{name*}/push", run!(images::push::push)),
     route("GET", "/images/{name*}/get", run!(images::archive::save_one)),
     route("POST", "/images/{name*}/tag", run!(images::tag)),
     route("DELETE", "/images/{name*}", run!(images::remove::remove)),

@@ -5,9 +5,10 @@ pub(crate) mod commit;
 pub(crate) mod import;
 pub(crate) mod list;
 pub(crate) mod pull;
+pub(crate) mod push;
 pub(crate) mod remove;
 
-use docker_api::system::AuthConfig;
+use docker_api::system::{AuthConfig, AuthResponse};
 use engine::id::Owner;
 use engine::image::ImageView;
 use http::StatusCode;
@@ -46,11 +47,19 @@ pub(crate) async fn tag(call: Call) -> Outcome {
     Ok(reply::empty(StatusCode::CREATED))
 }
 
-/// `POST /auth`: reads the credentials, so that a malformed body is told as such, then says what is missing.
+/// `POST /auth`: asks the registry whether the credentials are good.
 pub(crate) async fn login(mut call: Call) -> Outcome {
     let config: AuthConfig = call.required_json().await?;
-    auth::credentials(config)?;
-    Err(Failure::not_implemented(
-        "checking credentials with a registry is not built into this engine yet; they are checked by each pull",
-    ))
+    let credentials = auth::credentials(config)?;
+    let address = credentials.server_address.trim();
+    let address = address.split_once("://").map_or(address, |(_, rest)| rest);
+    let registry = match address.split('/').next().unwrap_or_default() {
+        "" | "index.docker.io" | "registry-1.docker.io" => "docker.io",
+        host => host,
+    };
+    if credentials.is_empty() {
+        return Err(Failure::bad_request("no credentials were given"));
+    }
+    call.engine().images().check_credentials(registry, &credentials).await?;
+    reply::ok(&AuthResponse { status: "Login Succeeded".to_owned(), identity_token: String::new() })
 }

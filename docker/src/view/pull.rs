@@ -61,7 +61,7 @@ fn layer_line(layer: &LayerProgress) -> JsonMessage {
 }
 
 /// `[=====>      ]  1.05MB/2.2MB`.
-fn bar(current: u64, total: u64) -> String {
+pub(crate) fn bar(current: u64, total: u64) -> String {
     let done = (u128::from(current.min(total)) * u128::from(BAR_WIDTH) / u128::from(total.max(1))) as usize;
     let left = (BAR_WIDTH as usize).saturating_sub(done);
     format!("[{}>{}] {:>8}/{}", "=".repeat(done), " ".repeat(left), human_size(current), human_size(total))

@@ -20,13 +20,15 @@ impl Images {
         let reference = target.or_latest();
         let lock = self.lock().await;
         let catalogue = self.catalogue();
-        let (image, _) = catalogue.find(source)?;
+        let (image, found_by) = catalogue.find(source)?;
         let (record, _) = catalogue.records.get(&image).ok_or_else(|| not_found(source))?;
         let mut record = (**record).clone();
         if !record.owners.contains(&owner) {
             record.owners.push(owner);
         }
-        let name = ImageNameRecord { v: 1, target: None, named: jiff::Timestamp::now() };
+        // What the registry said of the one name holds for the other: an index stays one.
+        let target = found_by.and_then(|name| catalogue.names.get(&name)).and_then(|row| row.record.target);
+        let name = ImageNameRecord { v: 1, target, named: jiff::Timestamp::now() };
         let row = ImageNameRow { reference, image, owner, record: name };
         let change = Change { put_images: vec![(image, record)], put_names: vec![row], ..Change::default() };
         self.apply(&lock, change).await

@@ -20,7 +20,7 @@ use super::{hosts, tls};
 const REDIRECTS_MAX: usize = 5;
 /// Attempts while nothing answers at the address at all.
 const CONNECT_ATTEMPTS_MAX: u32 = 2;
-const BACKOFF_FIRST: Duration = Duration::from_millis(200);
+pub(super) const BACKOFF_FIRST: Duration = Duration::from_millis(200);
 /// Bytes read of an error's body.
 const ERROR_BODY_BYTES_MAX: usize = 16 << 10;
 const USER_AGENT: &str = concat!("gantry/", env!("CARGO_PKG_VERSION"));
@@ -29,7 +29,7 @@ const USER_AGENT: &str = concat!("gantry/", env!("CARGO_PKG_VERSION"));
 #[derive(Debug)]
 pub(crate) struct Registry {
     pub(super) settings: Arc<ImageSettings>,
-    clients: Mutex<HashMap<(TlsOptions, bool), Client>>,
+    clients: Mutex<HashMap<(TlsOptions, bool, bool), Client>>,
     /// Registries that turned out to speak plain HTTP (only those that may).
     plain: Mutex<HashSet<String>>,
 }
@@ -47,13 +47,15 @@ pub(crate) struct Repository {
     pub(super) registry: Arc<Registry>,
     pub(super) reference: Reference,
     pub(super) auth: Option<RegistryAuth>,
-    endpoints: Vec<Endpoint>,
+    pub(super) endpoints: Vec<Endpoint>,
+    /// Beside what a challenge asks for: repositories that blobs are linked from.
+    pub(super) further_scopes: Vec<String>,
     /// `Authorization` for each endpoint, as far as it asked for one.
     authorizations: Mutex<HashMap<String, HeaderValue>>,
 }
 
 /// Why an endpoint gave nothing.
-enum Failure {
+pub(super) enum Failure {
     /// Nobody answered, or not in this language: another address of the registry may.
     Unreachable(Error),
     /// The registry has answered.
@@ -66,7 +68,12 @@ impl Registry {
     }
 
     pub(super) async fn client(&self, options: &TlsOptions, host: &str) -> Result<Client> {
-        let key = (options.clone(), is_loopback(host));
+        self.client_for(options, host, false).await
+    }
+
+    /// A client; one that sends long bodies has no limit on how long no answer comes, which its caller watches.
+    pub(super) async fn client_for(&self, options: &TlsOptions, host: &str, sends: bool) -> Result<Client> {
+        let key = (options.clone(), is_loopback(host), sends);
         if let Some(client) = self.clients.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(client.clone());
         }
@@ -79,8 +86,10 @@ impl Registry {
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(USER_AGENT)
             .connect_timeout(self.settings.connect_timeout)
-            .read_timeout(self.settings.stall_timeout)
             .http1_only();
+        if !sends {
+            builder = builder.read_timeout(self.settings.stall_timeout);
+        }
         if key.1 {
             builder = builder.no_proxy();
         }
@@ -121,6 +130,7 @@ impl Repository {
             reference: reference.clone(),
             auth,
             endpoints,
+            further_scopes: Vec::new(),
             authorizations: Mutex::default(),
         })
     }
@@ -128,6 +138,26 @@ impl Repository {
     /// Whether the caller's credentials were asked for and taken in any answer so far.
     pub(crate) fn used_credentials(&self) -> bool {
         self.auth.is_some() && !self.authorizations.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// Asks for the right to read these repositories too, where rights are asked for.
+    pub(crate) fn also_reading(mut self, others: &[Reference]) -> Self {
+        self.further_scopes = others.iter().map(|other| format!("repository:{}:pull", other.path())).collect();
+        self
+    }
+
+    /// Remembers a registry that speaks plain HTTP.
+    pub(super) fn note_plain(&self, endpoint: &Endpoint) {
+        if endpoint.is_origin && endpoint.base.scheme() == "http" {
+            let domain = self.reference.domain().to_owned();
+            self.registry.plain.lock().unwrap_or_else(PoisonError::into_inner).insert(domain);
+        }
+    }
+
+    /// `Authorization` for an endpoint, once it has asked for one.
+    pub(super) fn known_authorization(&self, endpoint: &Endpoint) -> Option<HeaderValue> {
+        let known = self.authorizations.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(endpoint.base.as_str()).cloned()
     }
 
     /// `GET /v2/<repository>/<path>` from the first endpoint that has it.
@@ -139,10 +169,7 @@ impl Repository {
             let plain_next = candidates.get(at + 1).is_some_and(|next| next.is_origin && endpoint.is_origin);
             match self.get_from(endpoint, path, accept, from, plain_next).await {
                 Ok(response) => {
-                    if endpoint.is_origin && endpoint.base.scheme() == "http" {
-                        let domain = self.reference.domain().to_owned();
-                        self.registry.plain.lock().unwrap_or_else(PoisonError::into_inner).insert(domain);
-                    }
+                    self.note_plain(endpoint);
                     return Ok(response);
                 }
                 Err(Failure::Answered(error)) if endpoint.is_origin => return Err(error),
@@ -277,7 +304,7 @@ impl Repository {
         }
     }
 
-    async fn authenticate(&self, endpoint: &Endpoint, response: &Response) -> Result<()> {
+    pub(super) async fn authenticate(&self, endpoint: &Endpoint, response: &Response) -> Result<()> {
         let headers = response.headers().get_all(WWW_AUTHENTICATE);
         let wanted = challenge::choose(headers.iter().filter_map(|v| v.to_str().ok()));
         let Some(wanted) = wanted else { return Err(self.denied()) };
@@ -296,7 +323,7 @@ impl Repository {
     }
 
     /// What an answer that is no success means.
-    async fn refusal(&self, endpoint: &Endpoint, response: Response) -> Error {
+    pub(super) async fn refusal(&self, endpoint: &Endpoint, response: Response) -> Error {
         let status = response.status();
         let host = endpoint.host();
         let body = read_at_most(response, ERROR_BODY_BYTES_MAX).await.unwrap_or_default();
@@ -325,7 +352,7 @@ impl Repository {
 }
 
 /// At most `bytes_max` of a body, cut there.
-async fn read_at_most(mut response: Response, bytes_max: usize) -> Option<Vec<u8>> {
+pub(super) async fn read_at_most(mut response: Response, bytes_max: usize) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     while body.len() < bytes_max {
         let Some(piece) = response.chunk().await.ok()? else { break };
@@ -345,12 +372,12 @@ fn registry_error(body: &[u8]) -> (String, String) {
 }
 
 /// Whether the same request may be answered otherwise later.
-fn may_pass(status: StatusCode) -> bool {
+pub(super) fn may_pass(status: StatusCode) -> bool {
     matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS) || status.is_server_error()
 }
 
 /// Seconds only; a date is left to the back-off.
-fn retry_after(response: &Response) -> Option<Duration> {
+pub(super) fn retry_after(response: &Response) -> Option<Duration> {
     let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds))
 }

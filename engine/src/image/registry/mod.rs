@@ -12,7 +12,10 @@ mod fetch;
 mod hosts;
 mod tls;
 mod token;
+mod upload;
 
 pub(crate) use client::{Registry, Repository};
 pub use credential::RegistryAuth;
+pub(crate) use endpoint::Endpoint;
 pub(crate) use fetch::FetchedManifest;
+pub(crate) use upload::{BlobFile, Mounted};

@@ -42,6 +42,8 @@ impl Repository {
                 }
                 let default_scope = format!("repository:{}:pull", self.reference.path());
                 let scope = scope.as_deref().unwrap_or(&default_scope);
+                let scope = std::iter::once(scope).chain(self.further_scopes.iter().map(String::as_str));
+                let scope = &scope.collect::<Vec<_>>().join(" ");
                 let token = self.token(endpoint, realm, service.as_deref(), scope, auth).await?;
                 sensitive(&format!("Bearer {token}"))
             }
@@ -74,7 +76,10 @@ impl Repository {
             }
             _ => {
                 let mut url = url;
-                url.query_pairs_mut().append_pair("scope", scope).append_pair("client_id", CLIENT_ID);
+                for one in scope.split(' ') {
+                    url.query_pairs_mut().append_pair("scope", one);
+                }
+                url.query_pairs_mut().append_pair("client_id", CLIENT_ID);
                 if let Some(service) = service {
                     url.query_pairs_mut().append_pair("service", service);
                 }

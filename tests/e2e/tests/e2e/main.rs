@@ -29,6 +29,7 @@ mod network;
 mod network_connect;
 mod network_names;
 mod node;
+mod push;
 mod resume;
 mod run;
 mod security;
