@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+/// Directories of CDI files; of two that know a device, the later one holds.
+pub(crate) const CDI_DIRS: [&str; 2] = ["/etc/cdi", "/var/run/cdi"];
+
 /// The engine's configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EngineConfig {

@@ -46,6 +46,8 @@ pub(crate) async fn create(core: &Arc<Core>, mut spec: ContainerSpec) -> Result<
     }
     let facts = image_facts(&image);
     let resolved = Arc::new(env::resolve(&spec, &facts)?);
+    // What no file knows is said now; the files are read again at each start.
+    super::cdi::edits(&spec.cdi_devices)?;
     let id = ContainerId::random();
     let name = take_name(core, &mut spec, &id)?;
     let place = place(core, &mut spec, &id)?;

@@ -11,6 +11,7 @@
 //! Spec (asked), record (stored), state (pure rules), handle (calls), driver (the one writer).
 
 pub(crate) mod attach;
+mod cdi;
 mod changes;
 mod commit;
 pub(crate) mod cpu_rate;

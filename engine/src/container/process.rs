@@ -11,14 +11,15 @@ use sys::seccomp::Profile;
 
 use crate::config::{CgroupDriver, RuntimeConfig};
 use crate::container::record::ContainerRecord;
-use crate::container::{ResolvedProcess, rootfs};
+use crate::container::{ResolvedProcess, cdi, rootfs};
 use crate::engine::Core;
 use crate::error::{Error, Result};
 use crate::id::{ContainerId, ImageId};
 use crate::sandbox::SandboxView;
 use crate::sandbox::handle::UpSandbox;
 use crate::spec::build::{self, Known};
-use crate::spec::facts::{DeviceNode, HostFacts, NamespaceAt, SandboxFacts, UserFacts};
+use crate::spec::cdi::Edits;
+use crate::spec::facts::{DeviceNode, HostFacts, NamespaceAt, ResolvedMount, SandboxFacts, UserFacts};
 use crate::spec::user::{self, ResolvedUser, WantedUser};
 use crate::spec::{
     ContainerSpec, DeviceSpec, LogSpec, NamespaceMode, NetworkMode, ProcessSpec, Resources, SeccompChoice,
@@ -34,6 +35,8 @@ const PROFILE_BYTES_MAX: u64 = 4 << 20;
 /// The facts of one start, owned, from which [`Known`] borrows.
 #[derive(Debug)]
 pub(crate) struct Facts {
+    process: ResolvedProcess,
+    mounts: Vec<ResolvedMount>,
     user: ResolvedUser,
     devices: Vec<DeviceNode>,
     block_devices: HashMap<String, (u32, u32)>,
@@ -43,11 +46,11 @@ pub(crate) struct Facts {
 
 impl Facts {
     /// What the pure builder takes.
-    pub(crate) fn known<'a>(&'a self, record: &'a ContainerRecord) -> Known<'a> {
+    pub(crate) fn known(&self) -> Known<'_> {
         Known {
-            process: &record.resolved,
+            process: &self.process,
             user: &self.user,
-            mounts: &record.runtime_mounts,
+            mounts: &self.mounts,
             devices: &self.devices,
             block_devices: &self.block_devices,
             sandbox: &self.sandbox,
@@ -65,12 +68,14 @@ pub(crate) fn new_task(
     up: &UpSandbox,
 ) -> Result<(NewTask, ResolvedUser)> {
     make_bind_sources(&record.spec)?;
-    let facts = gather(core, record, &sandbox, up)?;
     let spec = &record.spec;
+    let edits = cdi::edits(&spec.cdi_devices)?;
+    let facts = gather(core, record, &sandbox, up, &edits)?;
     if spec.security.run_as_non_root && facts.user.uid == 0 {
         return Err(Error::invalid("container has runAsNonRoot and image will run as root"));
     }
-    let oci = build::oci_spec(spec, facts.known(record))?;
+    let mut oci = build::oci_spec(spec, facts.known())?;
+    cdi::add_hooks(&mut oci, &edits)?;
     let seccomp = seccomp_text(core, &spec.security)?;
     let mut rootfs = core.snapshots.mounts(&record.snapshot_key()?)?;
     map_ids(&mut rootfs, &sandbox.spec.user);
@@ -102,16 +107,28 @@ pub(crate) fn map_options(user: &UserNamespaceSpec) -> Vec<String> {
 }
 
 /// What is known of a container that is about to run, or runs.
-pub(crate) fn gather(core: &Core, record: &ContainerRecord, sandbox: &SandboxView, up: &UpSandbox) -> Result<Facts> {
+fn gather(
+    core: &Core,
+    record: &ContainerRecord,
+    sandbox: &SandboxView,
+    up: &UpSandbox,
+    edits: &Edits,
+) -> Result<Facts> {
     let spec = &record.spec;
-    let user = resolve_user(core, &record.id, record.image_id, &spec.process, &record.resolved.user)?;
+    let mut user = resolve_user(core, &record.id, record.image_id, &spec.process, &record.resolved.user)?;
     let mut host = core.host.clone();
     if spec.security.privileged {
         host.devices = all_devices();
     }
+    let more = edits.additional_gids.iter().filter(|gid| !user.additional_gids.contains(gid));
+    user.additional_gids = user.additional_gids.iter().chain(more).copied().collect();
+    let mut devices = asked_devices(&spec.devices)?;
+    devices.extend(cdi::nodes(edits)?);
     Ok(Facts {
+        process: cdi::process(&record.resolved, edits),
+        mounts: record.runtime_mounts.iter().cloned().chain(cdi::mounts(edits)).collect(),
         user,
-        devices: asked_devices(&spec.devices)?,
+        devices,
         block_devices: block_devices(&spec.resources)?,
         sandbox: sandbox_facts(core, record, sandbox, up)?,
         host,
@@ -244,7 +261,7 @@ fn make_bind_sources(spec: &ContainerSpec) -> Result<()> {
 }
 
 /// The devices that were asked for, as found on the host; a directory stands for all nodes below it.
-fn asked_devices(asked: &[DeviceSpec]) -> Result<Vec<DeviceNode>> {
+pub(crate) fn asked_devices(asked: &[DeviceSpec]) -> Result<Vec<DeviceNode>> {
     let mut nodes = Vec::new();
     for device in asked {
         let host = Path::new(&device.host_path);

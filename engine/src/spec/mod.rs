@@ -6,6 +6,7 @@
 
 pub mod build;
 pub mod capabilities;
+pub mod cdi;
 pub mod devices;
 pub mod env;
 pub mod facts;

@@ -8,7 +8,7 @@ use crate::id::Owner;
 use crate::spec::facts::HostFacts;
 use crate::spec::{
     ContainerSpec, LogSpec, MountSource, NamespaceMode, NetworkMode, Resources, RestartPolicy, SandboxChoice,
-    SandboxSpec, UserNamespaceSpec, capabilities, devices, mounts,
+    SandboxSpec, UserNamespaceSpec, capabilities, cdi, devices, mounts,
 };
 
 /// One past the largest id that a map may contain.
@@ -54,8 +54,8 @@ pub fn container(spec: &ContainerSpec, host: &HostFacts) -> Result<()> {
             return Err(Error::invalid(format!("mount {}: recursive read-only needs read-only", mount.target)));
         }
     }
-    if let Some(device) = spec.cdi_devices.first() {
-        return Err(Error::not_implemented(format!("device {device}: CDI devices are not built into this version")));
+    for device in &spec.cdi_devices {
+        cdi::parse_name(device)?;
     }
     if let LogSpec::Cri { path } = &spec.log {
         log_path(path)?;

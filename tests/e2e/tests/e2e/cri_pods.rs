@@ -220,7 +220,8 @@ fn images_as_volumes() {
         world.docker(["rmi", "data:1"]).failure();
         kubelet.remove_pod(&pod).await
     });
-    std::fs::remove_dir_all(world.dir().join("pods")).expect("logs");
+    // Its containers keep no log.
+    drop(std::fs::remove_dir_all(world.dir().join("pods")));
     world.assert_nothing_left(&before);
 }
 
@@ -291,6 +292,49 @@ fn no_new_privileges_is_off_unless_asked_for() {
             let expected = if asked { "1" } else { "0" };
             assert_eq!(told, [expected; 2], "{out}");
         }
+        kubelet.remove_pod(&pod).await
+    });
+}
+
+/// A device by its CDI name brings its node, environment, mount and group.
+#[test]
+fn devices_by_name() {
+    let world = world_with_busybox();
+    world.sh("mkdir -p /run/cdi; cat > /run/cdi/vendor.yaml <<END
+cdiVersion: 0.6.0
+kind: vendor.com/thing
+devices:
+- name: one
+  containerEdits:
+    env: [THING=one]
+    deviceNodes:
+    - {path: /dev/thing, hostPath: /dev/zero, permissions: r}
+containerEdits:
+  additionalGids: [4711]
+  mounts:
+  - {hostPath: /run/cdi, containerPath: /things, options: [ro, nosuid, bind]}
+END
+echo '{broken' > /run/cdi/another.json");
+    with_kubelet(&world, async |mut kubelet| {
+        let pod = kubelet.run_pod("devices", &logs(&world, "devices"), "").await?;
+        let named = |device: &str| {
+            let mut config = container_config("c", IMAGE, &["sleep", "1000"]);
+            config.cdi_devices = vec![v1::CdiDevice { name: device.into() }];
+            config
+        };
+        for (device, why) in [("vendor.com/thing=two", "unresolvable"), ("vendor.com", "vendor/class=name")] {
+            let request = v1::CreateContainerRequest {
+                pod_sandbox_id: pod.id.clone(),
+                config: Some(named(device)),
+                sandbox_config: Some(pod.config.clone()),
+            };
+            refused(kubelet.runtime.create_container(request).await, Code::InvalidArgument, why);
+        }
+        let id = kubelet.start_as(&pod, named("vendor.com/thing=one")).await?;
+        let look = "head -c 3 /dev/thing | wc -c; \
+                    tr '\\0' '\\n' < /proc/1/environ | grep THING; ls /things; grep -c 4711 /proc/1/status";
+        let (_, out, err) = kubelet.exec(&id, &["sh", "-c", look]).await?;
+        assert_eq!(out, "3\nTHING=one\nanother.json\nvendor.yaml\n1\n", "{err}");
         kubelet.remove_pod(&pod).await
     });
 }
