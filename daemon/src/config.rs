@@ -7,7 +7,7 @@ use engine::config::{CgroupDriver, EngineConfig, ImagesConfig, Limits, NetworkCo
 use serde::{Deserialize, Serialize};
 
 /// Where the configuration is looked for when none is named.
-const DEFAULT_PATH: &str = "/etc/gantry/gantry.toml";
+const DEFAULT_PATH: &str = "/etc/gantry/gantryd.toml";
 /// A configuration file larger than this is refused.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 

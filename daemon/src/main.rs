@@ -14,7 +14,7 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 #[command(name = "gantryd", version, about)]
 struct Arguments {
-    /// Configuration file (TOML). Without it, /etc/gantry/gantry.toml if that exists, else the defaults.
+    /// Configuration file (TOML). Without it, /etc/gantry/gantryd.toml if that exists, else the defaults.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Print the configuration in force, with every option explained, and end.

@@ -131,16 +131,17 @@ fn what_a_shared_network_forbids() {
 }
 
 #[test]
-fn the_first_endpoint_has_the_default_route() {
+fn the_network_of_the_mode_comes_first_and_priorities_are_kept() {
     let body = r#"{"Image":"b","HostConfig":{"NetworkMode":"front"},"NetworkingConfig":{"EndpointsConfig":{
         "back":{"Aliases":["db"],"GwPriority":5},"front":{"IPAMConfig":{"IPv4Address":"10.1.2.3"},
         "MacAddress":"02:42:0a:00:00:01"},"more":null}}}"#;
     let spec = request(body).unwrap();
     let NetworkMode::Networks(list) = &own(&spec).network else { panic!() };
     let names: Vec<&str> = list.iter().map(|endpoint| endpoint.network.as_str()).collect();
-    assert_eq!(names, ["back", "front", "more"]);
-    assert_eq!(list[1].ipv4, Some("10.1.2.3".parse().unwrap()));
-    assert_eq!(list[1].mac, Some([2, 0x42, 10, 0, 0, 1]));
+    assert_eq!(names, ["front", "back", "more"]);
+    assert_eq!(list[0].ipv4, Some("10.1.2.3".parse().unwrap()));
+    assert_eq!(list[0].mac, Some([2, 0x42, 10, 0, 0, 1]));
+    assert_eq!(list.iter().map(|endpoint| endpoint.gateway_priority).collect::<Vec<_>>(), [0, 5, 0]);
 }
 
 #[test]

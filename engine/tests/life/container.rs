@@ -315,7 +315,10 @@ fn a_bridge_a_port_a_volume_and_limits() {
     isolated("container::a_bridge_a_port_a_volume_and_limits", |lab| async move {
         let engine = lab.open().await;
         let mut asked = sh("web", "echo hello >/data/f; cat /etc/hosts; exec httpd -f -p 80 -h /www");
-        let mut own = sandbox(NetworkMode::Networks(Vec::new()));
+        let mut own = sandbox(NetworkMode::Networks(vec![engine::spec::EndpointSpec {
+            network: "bridge".into(),
+            ..Default::default()
+        }]));
         own.ports.push(engine::spec::PortSpec {
             host_ip: None,
             host_port: 0,
