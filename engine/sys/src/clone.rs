@@ -124,6 +124,32 @@ pub unsafe fn clone3(flags: CloneFlags, cgroup: Option<BorrowedFd<'_>>) -> io::R
     }
 }
 
+/// A plain copy of this process, by `clone`: seccomp profiles answer `clone3` with `ENOSYS`, since they cannot look into
+/// its arguments.
+///
+/// # Errors
+/// Those of `clone`.
+///
+/// # Safety
+/// This process has one thread.
+pub unsafe fn fork() -> io::Result<Cloned> {
+    const CLONE_PIDFD: i64 = 0x1000;
+    let mut pidfd: i32 = -1;
+    let flags = CLONE_PIDFD | i64::from(libc::SIGCHLD);
+    // SAFETY: the kernel writes the pidfd, where it would write the parent's TID, to a live local. No CLONE_VM: the child
+    // has its own copy of the stack, so that none is given.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, &raw mut pidfd, 0, 0) };
+    match i32::try_from(pid) {
+        Ok(0) => Ok(Cloned::Child),
+        Ok(pid) if pid > 0 => {
+            // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            Ok(Cloned::Parent { pid, pidfd })
+        }
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Ends this process at once: no destructors, no exit handlers. For a clone that must not run its parent's.
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: _exit has no precondition and does not return.

@@ -1,10 +1,10 @@
 //! An init for a container: the first process stays a copy of the shim that reaps orphans and passes signals on,
 //! while the user's program is its child (`docker run --init`, and sandboxes that share a PID namespace).
-#![expect(unsafe_code, reason = "clone3, signal masks and sigwaitinfo in a process of one thread")]
+#![expect(unsafe_code, reason = "fork, signal masks and sigwaitinfo in a process of one thread")]
 
 use std::io;
 
-use sys::clone::{CloneFlags, Cloned, clone3, exit_now};
+use sys::clone::{Cloned, exit_now, fork};
 use sys::pidfd::{PidFd, reap_any};
 
 use super::channel::ChildEnd;
@@ -17,8 +17,9 @@ pub(super) fn exec_below(prepared: Prepared, channel: &ChildEnd) -> Failure {
     if let Err(e) = block_signals() {
         return about(e);
     }
+    // The container's filter may be in force already.
     // SAFETY: this process has one thread.
-    match unsafe { clone3(CloneFlags::NONE, None) } {
+    match unsafe { fork() } {
         Err(e) => about(e),
         Ok(Cloned::Child) => {
             let _ = rustix::process::setsid();

@@ -104,6 +104,25 @@ fn a_killed_shim_is_noticed_and_cleaned_up() {
     world.assert_nothing_left(&before);
 }
 
+/// The init runs under the container's filter and with its rights, reaps what is orphaned, and ends with the program.
+#[test]
+fn an_init_is_process_1_under_the_default_profile() {
+    let world = world_with_busybox();
+    let before = world.census();
+    let script = "[ $$ -ne 1 ] || exit 1; (sleep 0.1 &); sleep 0.3; ps -o pid,stat | grep -c Z; exit 7";
+    for options in [&[][..], &["--security-opt", "no-new-privileges"], &["--user", "1000"]] {
+        let run = world.docker([&["run", "--rm", "--init"], options, &["busybox", "sh", "-c", script]].concat());
+        assert_eq!(run.fails(7), "", "{options:?}");
+        assert_eq!(run.out(), "0", "no zombie is left: {options:?}");
+    }
+    world.docker(["run", "-d", "--name", "inside", "--init", "busybox", "sleep", "1000"]).ok();
+    world.docker(["stop", "-t", "20", "inside"]).ok();
+    let code = world.docker(["inspect", "-f", "{{.State.ExitCode}}", "inside"]).ok();
+    assert_eq!(code, "143", "the signal reached the program, which is not process 1");
+    world.docker(["rm", "inside"]).ok();
+    world.assert_nothing_left(&before);
+}
+
 fn kill_shims(world: &World) {
     let shims = world.processes().into_iter().filter(|pid| {
         std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.starts_with("containerd-shim"))

@@ -60,7 +60,7 @@ fn spdy_frames() {
 #[test]
 fn spdy_frames_that_are_survived() {
     let mut node = Node::new("odd", &["sleep", "1000"]);
-    let url = node.exec(&["cat"], true, false).expect("Exec");
+    let url = node.exec(&["sh", "-c", "cat; sleep 2"], true, false).expect("Exec");
     let mut spdy = spdy_to(&node.world, &url, "v4.channel.k8s.io");
     spdy.data(99, false, b"to nobody");
     assert_eq!(spdy.next(), Frame::Reset { stream: 99, status: 2 });
