@@ -115,9 +115,19 @@ impl Lab {
         }
     }
 
-    /// Opens an engine on the lab's root.
+    /// Opens an engine on the lab's root. One that was closed and dropped in this process holds the root until its last
+    /// task has noticed; a daemon's ends with the process.
     pub(crate) async fn reopen(&self) -> Engine {
-        Engine::open(self.config()).await.unwrap()
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            match Engine::open(self.config()).await {
+                Err(error) if error.to_string().contains("another daemon uses") => {
+                    assert!(tokio::time::Instant::now() < deadline, "{error}");
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                opened => return opened.unwrap(),
+            }
+        }
     }
 
     /// Opens an engine and loads the image.
