@@ -3,6 +3,7 @@
 //! It decides everything and knows no door: no gRPC, HTTP, CRI or Docker type appears here.
 
 mod archive;
+pub mod build;
 pub mod config;
 pub mod container;
 pub mod content;

@@ -1,0 +1,3 @@
+//! Building images: Dockerfile in, image out.
+
+pub mod dockerfile;
