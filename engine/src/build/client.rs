@@ -23,6 +23,7 @@ pub struct SourceFilter {
 /// A client's directory as it is here, read-only for the build. It may hold more than was wanted.
 pub struct LocalSource {
     dir: PathBuf,
+    #[expect(dead_code, reason = "the executor is about to use it")]
     digests: Mutex<std::collections::HashMap<PathBuf, (FileStamp, Digest)>>,
     _guard: Option<Box<dyn std::any::Any + Send + Sync>>,
 }
