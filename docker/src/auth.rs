@@ -40,21 +40,16 @@ pub(crate) fn from_headers(headers: &HeaderMap) -> Result<Option<RegistryAuth>, 
 /// # Errors
 /// 400 when `auth` is malformed.
 pub(crate) fn credentials(config: AuthConfig) -> Result<RegistryAuth, Failure> {
-    let wrong = || Failure::bad_request("invalid credentials: auth is not user:password in base64");
-    let (mut username, mut password) = (config.username, config.password);
-    if username.is_empty() && !config.auth.is_empty() {
-        let bytes = base64::engine::general_purpose::STANDARD.decode(&config.auth).map_err(|_| wrong())?;
-        let text = String::from_utf8(bytes).map_err(|_| wrong())?;
-        let (user, secret) = text.split_once(':').ok_or_else(wrong)?;
-        (username, password) = (user.to_owned(), secret.trim_end_matches('\0').to_owned());
-    }
-    Ok(RegistryAuth {
-        username,
-        password,
+    let named = RegistryAuth {
+        username: config.username,
+        password: config.password,
         identity_token: config.identitytoken,
         registry_token: config.registrytoken,
         server_address: config.serveraddress,
-    })
+    };
+    named
+        .with_basic(&config.auth)
+        .ok_or_else(|| Failure::bad_request("invalid credentials: auth is not user:password in base64"))
 }
 
 #[cfg(test)]

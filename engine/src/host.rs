@@ -4,6 +4,9 @@ use crate::config::EngineConfig;
 use crate::engine::EngineInfo;
 use crate::spec::facts::HostFacts;
 
+/// The names of all capabilities, without `CAP_`, in the order of the kernel's numbers.
+pub(crate) use sys::capability::NAMES as CAPABILITIES;
+
 /// What the builder of runtime specs must know.
 pub(crate) fn facts() -> HostFacts {
     let unified = matches!(sys::cgroup::Layout::detect().map(|l| l.mode()), Ok(sys::cgroup::Mode::Unified));

@@ -2,7 +2,6 @@
 
 use std::str::FromStr as _;
 
-use base64::Engine as _;
 use engine::Engine;
 use engine::id::Owner;
 use engine::image::{PullRequest, Reference, RegistryAuth};
@@ -32,19 +31,12 @@ pub(crate) async fn pull(engine: &Engine, request: cri::PullImageRequest) -> Res
 
 /// `auth` is base64 of `user:password`, as in docker's configuration, and stands in for the two fields.
 fn credentials(auth: cri::AuthConfig) -> Result<RegistryAuth, Status> {
-    let (mut username, mut password) = (auth.username, auth.password);
-    if username.is_empty() && !auth.auth.is_empty() {
-        let wrong = || Status::invalid_argument("auth.auth is not base64 of user:password");
-        let bytes = base64::engine::general_purpose::STANDARD.decode(auth.auth.trim()).map_err(|_| wrong())?;
-        let text = String::from_utf8(bytes).map_err(|_| wrong())?;
-        let (user, secret) = text.split_once(':').ok_or_else(wrong)?;
-        (username, password) = (user.to_owned(), secret.trim_end_matches('\0').to_owned());
-    }
-    Ok(RegistryAuth {
-        username,
-        password,
+    let named = RegistryAuth {
+        username: auth.username,
+        password: auth.password,
         identity_token: auth.identity_token,
         registry_token: auth.registry_token,
         server_address: auth.server_address,
-    })
+    };
+    named.with_basic(&auth.auth).ok_or_else(|| Status::invalid_argument("auth.auth is not base64 of user:password"))
 }

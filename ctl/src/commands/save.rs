@@ -32,16 +32,21 @@ pub(crate) static COMMAND: Command = Command {
 };
 
 async fn run(context: &Context, matches: &Matches) -> Result<()> {
-    let target = matches.optional("output");
-    if target.is_none() && terminal::stdout_is_terminal() {
-        return Err(Error::message("cowardly refusing to save to a terminal. Use the -o flag or redirect"));
-    }
     let mut path = Path::new("/images/get");
     for name in &matches.args {
         path = path.query("names", name);
     }
     let path = path.query_some("platform", &platform_json(matches.text("platform")));
-    let mut body = context.client.get(&path).await?.into_body();
+    download(context, &path, matches).await
+}
+
+/// Writes the archive at `path` to where `--output` says, but never to a terminal.
+pub(super) async fn download(context: &Context, path: &Path, matches: &Matches) -> Result<()> {
+    let target = matches.optional("output");
+    if target.is_none() && terminal::stdout_is_terminal() {
+        return Err(Error::message("cowardly refusing to save to a terminal. Use the -o flag or redirect"));
+    }
+    let mut body = context.client.get(path).await?.into_body();
     let mut sink = Sink::open(target)?;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Error::message(format!("reading the archive: {error}")))?;

@@ -9,8 +9,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The capability's name without `CAP_`, in the order of the kernel's numbers (linux/capability.h).
-const NAMES: [&str; 41] = [
+/// The capabilities' names without `CAP_`, in the order of the kernel's numbers (linux/capability.h).
+pub const NAMES: [&str; 41] = [
     "CHOWN",
     "DAC_OVERRIDE",
     "DAC_READ_SEARCH",

@@ -99,17 +99,7 @@ impl RootFd {
                 continue;
             };
             match rustix::fs::readlinkat(here, &name, Vec::new()) {
-                Ok(target) => {
-                    links += 1;
-                    if links > SYMLINKS_MAX {
-                        return Err(Errno::LOOP.into());
-                    }
-                    let target = OsString::from_vec(target.into_bytes());
-                    if Path::new(&target).is_absolute() {
-                        stack.clear();
-                    }
-                    todo.extend(components_reversed(Path::new(&target)));
-                }
+                Ok(target) => follow(target, &mut links, &mut todo, &mut stack)?,
                 Err(Errno::INVAL | Errno::NOENT | Errno::NOTDIR) => {
                     let dir = open_component(here, &name).ok();
                     stack.push((dir, name));
@@ -156,15 +146,7 @@ impl RootFd {
                 Err(Errno::LOOP | Errno::NOTDIR) => {
                     let target = rustix::fs::readlinkat(here, &name, Vec::new())
                         .map_err(|e| if e == Errno::INVAL { Errno::NOTDIR } else { e })?;
-                    links += 1;
-                    if links > SYMLINKS_MAX {
-                        return Err(Errno::LOOP.into());
-                    }
-                    let target = OsString::from_vec(target.into_bytes());
-                    if Path::new(&target).is_absolute() {
-                        stack.clear();
-                    }
-                    todo.extend(components_reversed(Path::new(&target)));
+                    follow(target, &mut links, &mut todo, &mut stack)?;
                 }
                 Err(other) => return Err(other.into()),
             }
@@ -452,6 +434,20 @@ fn one_name(name: &OsStr) -> io::Result<&OsStr> {
 fn relative(path: &Path) -> &Path {
     let path = path.strip_prefix("/").unwrap_or(path);
     if path.as_os_str().is_empty() { Path::new(".") } else { path }
+}
+
+/// Goes where a symlink points: its target is what is to be walked next, from the root if it is absolute.
+fn follow<T>(target: CString, links: &mut usize, todo: &mut Vec<OsString>, stack: &mut Vec<T>) -> io::Result<()> {
+    *links += 1;
+    if *links > SYMLINKS_MAX {
+        return Err(Errno::LOOP.into());
+    }
+    let target = OsString::from_vec(target.into_bytes());
+    if Path::new(&target).is_absolute() {
+        stack.clear();
+    }
+    todo.extend(components_reversed(Path::new(&target)));
+    Ok(())
 }
 
 fn components_reversed(path: &Path) -> Vec<OsString> {

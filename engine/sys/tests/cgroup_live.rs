@@ -1,68 +1,21 @@
 //! Cgroups on the running kernel: each test makes a cgroup of its own, and leaves nothing. Needs root and cgroup v1.
 #![expect(clippy::unwrap_used, reason = "a step of a test that fails is the failure of the test")]
 
-use std::io::Write;
-use std::os::fd::AsFd;
+mod temporary;
+
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use sys::cgroup::{
-    Cgroup, CgroupDriver, Controller, Cpu, DeviceKind, DeviceRule, Error, Layout, Limits, Memory, Mode, Pids,
-};
+use sys::cgroup::{Cgroup, CgroupDriver, Controller, Cpu, DeviceKind, Error, Layout, Limits, Memory, Mode, Pids};
+use temporary::{MIB, Temporary, eventually, memory, rule};
 
-const MIB: i64 = 1 << 20;
-
-/// A cgroup that goes when the test ends, however it ends.
-struct Temporary {
-    cgroup: Cgroup,
-    children: Vec<Child>,
+fn temporary(name: &str) -> Temporary {
+    on(Layout::detect().unwrap(), name)
 }
 
-impl Temporary {
-    fn new(name: &str) -> Self {
-        Self::on(Layout::detect().unwrap(), name)
-    }
-
-    fn on(layout: Layout, name: &str) -> Self {
-        let path = format!("/gantry-test-{}/{name}", std::process::id());
-        Self { cgroup: Cgroup::on(layout, CgroupDriver::Cgroupfs, &path).unwrap(), children: Vec::new() }
-    }
-
-    /// A shell that runs `script` inside: it waits for a line before it begins.
-    fn run(&mut self, script: &str) -> u32 {
-        let mut child = Command::new("/bin/sh")
-            .args(["-c", &format!("read go; {script}")])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        self.cgroup.add(i32::try_from(child.id()).unwrap()).unwrap();
-        child.stdin.take().unwrap().write_all(b"go\n").unwrap();
-        let pid = child.id();
-        self.children.push(child);
-        pid
-    }
-
-    fn wait(&mut self) -> std::process::ExitStatus {
-        self.children.pop().unwrap().wait().unwrap()
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        let _ = self.cgroup.kill_all();
-        for mut child in self.children.drain(..) {
-            let _ = child.wait();
-        }
-        let removed = self.cgroup.remove();
-        if !std::thread::panicking() {
-            removed.unwrap();
-            assert!(!self.cgroup.exists());
-        }
-    }
+fn on(layout: Layout, name: &str) -> Temporary {
+    let path = format!("/gantry-test-{}/{name}", std::process::id());
+    Temporary::of(Cgroup::on(layout, CgroupDriver::Cgroupfs, &path).unwrap())
 }
 
 /// The v2 hierarchy of this hybrid host, used as if it were the only one: it has no controllers, but all the rest.
@@ -78,18 +31,6 @@ fn file(cgroup: &Cgroup, controller: Controller, name: &str) -> String {
     std::fs::read_to_string(root.join(cgroup.path().trim_start_matches('/')).join(name)).unwrap().trim().to_owned()
 }
 
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what} did not happen");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-fn memory(limit: i64, swap: i64) -> Limits {
-    Limits { memory: Some(Memory { limit: Some(limit), swap: Some(swap), ..Memory::default() }), ..Limits::default() }
-}
-
 fn parents_left(name: &str) -> Vec<PathBuf> {
     let layout = Layout::detect().unwrap();
     let roots = layout.v1_all().map(|(_, root)| root).chain(layout.v2());
@@ -98,7 +39,7 @@ fn parents_left(name: &str) -> Vec<PathBuf> {
 
 #[test]
 fn limits_are_in_the_kernels_files_after_create() {
-    let test = Temporary::new("limits");
+    let test = temporary("limits");
     let limits = Limits {
         memory: Some(Memory {
             limit: Some(64 * MIB),
@@ -137,7 +78,7 @@ fn limits_are_in_the_kernels_files_after_create() {
 
 #[test]
 fn memory_and_swap_go_up_and_down_and_to_unlimited() {
-    let test = Temporary::new("memory-order");
+    let test = temporary("memory-order");
     test.cgroup.create(&memory(64 * MIB, 64 * MIB)).unwrap();
     for (limit, swap) in [(128, 256), (32, 32), (512, 512), (16, 1024), (8, 8)] {
         test.cgroup.set(&memory(limit * MIB, swap * MIB)).unwrap();
@@ -155,7 +96,7 @@ fn memory_and_swap_go_up_and_down_and_to_unlimited() {
 
 #[test]
 fn cpu_bandwidth_is_taken_in_any_direction() {
-    let test = Temporary::new("bandwidth");
+    let test = temporary("bandwidth");
     test.cgroup.create(&Limits::default()).unwrap();
     let cpu = |quota, period, burst| Limits {
         cpu: Some(Cpu { quota: Some(quota), period: Some(period), burst: Some(burst), ..Cpu::default() }),
@@ -173,7 +114,7 @@ fn cpu_bandwidth_is_taken_in_any_direction() {
 #[test]
 fn a_frozen_shell_stands_and_a_thawed_one_goes_on() {
     for (name, layout) in [("freeze-v1", Layout::detect().unwrap()), ("freeze-v2", unified())] {
-        let mut test = Temporary::on(layout, name);
+        let mut test = on(layout, name);
         test.cgroup.create(&Limits::default()).unwrap();
         let pid = test.run("while :; do :; done");
         test.cgroup.freeze().unwrap();
@@ -199,7 +140,7 @@ fn kill_all_ends_a_tree_of_processes_that_fork_all_the_time() {
     };
     for (name, layout) in [("kill-hybrid", Layout::detect().unwrap()), ("kill-v1", without_v2), ("kill-v2", unified())]
     {
-        let mut test = Temporary::on(layout, name);
+        let mut test = on(layout, name);
         test.cgroup.create(&Limits::default()).unwrap();
         test.run("f() { sleep 0.01; f & }; f & f & sleep 100 & (sleep 100 & sleep 100) & wait");
         eventually("a few processes", || test.cgroup.pids().unwrap().len() > 4);
@@ -210,7 +151,7 @@ fn kill_all_ends_a_tree_of_processes_that_fork_all_the_time() {
 
 #[test]
 fn kill_all_ends_frozen_processes() {
-    let mut test = Temporary::new("kill-frozen");
+    let mut test = temporary("kill-frozen");
     test.cgroup.create(&Limits::default()).unwrap();
     test.run("sleep 100");
     test.cgroup.freeze().unwrap();
@@ -220,7 +161,7 @@ fn kill_all_ends_frozen_processes() {
 
 #[test]
 fn nested_cgroups_are_counted_and_removed_and_so_are_parents_that_were_made() {
-    let mut test = Temporary::new("nest/a/b");
+    let mut test = temporary("nest/a/b");
     test.cgroup.create(&Limits::default()).unwrap();
     let inner = Cgroup::new(CgroupDriver::Cgroupfs, &format!("{}/inner/most", test.cgroup.path())).unwrap();
     inner.create(&Limits::default()).unwrap();
@@ -237,19 +178,9 @@ fn nested_cgroups_are_counted_and_removed_and_so_are_parents_that_were_made() {
 
 #[test]
 fn a_process_that_takes_too_much_is_killed_and_the_watch_says_so() {
-    let mut test = Temporary::new("oom");
+    let mut test = temporary("oom");
     test.cgroup.create(&memory(8 * MIB, 16 * MIB)).unwrap();
-    let mut watch = test.cgroup.oom_events().unwrap();
-    assert_eq!(watch.read().unwrap().new_kills, 0);
-    test.run("head -c 64m /dev/zero | tail | sleep 30");
-    let timeout = Timespec { tv_sec: 1, tv_nsec: 0 };
-    let mut seen = 0;
-    eventually("a kill", || {
-        let fd = watch.as_fd().try_clone_to_owned().unwrap();
-        poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&timeout)).unwrap();
-        seen += watch.read().unwrap().new_kills;
-        seen > 0
-    });
+    let (mut watch, seen) = test.run_out_of_memory();
     let stats = test.cgroup.stats().unwrap();
     assert_eq!(stats.memory.oom_kills, seen);
     assert!(stats.memory.failcnt > 0 && stats.memory.max_usage > 0);
@@ -262,7 +193,7 @@ fn a_process_that_takes_too_much_is_killed_and_the_watch_says_so() {
 
 #[test]
 fn the_number_of_tasks_and_the_time_used_are_counted() {
-    let mut test = Temporary::new("stats");
+    let mut test = temporary("stats");
     test.cgroup.create(&Limits { pids: Some(Pids { limit: Some(20) }), ..Limits::default() }).unwrap();
     test.run("sleep 100 & while :; do :; done");
     eventually("some use", || {
@@ -274,11 +205,6 @@ fn the_number_of_tasks_and_the_time_used_are_counted() {
     assert!(!stats.cpu.percpu_ns.is_empty());
     let has_pressure = Path::new("/proc/pressure/cpu").exists() && Layout::detect().unwrap().mode() == Mode::Hybrid;
     assert_eq!(stats.cpu.pressure.is_some(), has_pressure);
-}
-
-fn rule(allow: bool, kind: DeviceKind, numbers: Option<(i64, i64)>, access: &str) -> DeviceRule {
-    let (major, minor) = numbers.unzip();
-    DeviceRule { allow, kind, major, minor, access: access.to_owned() }
 }
 
 /// Null may be read and written, zero only read, full not at all.
@@ -299,7 +225,7 @@ fn device_rules_hold_on_both_versions() {
         if (: > /dev/zero); then exit 11; fi
         if (: < /dev/full); then exit 12; fi";
     for (name, layout) in [("devices-v1", Layout::detect().unwrap()), ("devices-v2", unified())] {
-        let mut test = Temporary::on(layout, name);
+        let mut test = on(layout, name);
         test.cgroup.create(&device_rules()).unwrap();
         test.run(script);
         assert_eq!(test.wait().code(), Some(0), "{name}");
@@ -312,7 +238,7 @@ fn device_rules_hold_on_both_versions() {
 
 #[test]
 fn a_limit_that_the_host_cannot_hold_names_its_field_and_leaves_nothing() {
-    let test = Temporary::new("refused/here");
+    let test = temporary("refused/here");
     let cases = [
         (r#"{"unified": {"memory.high": "1"}}"#, "unified"),
         (r#"{"hugepageLimits": [{"pageSize": "2MB", "limit": 0}]}"#, "hugepageLimits"),
@@ -337,10 +263,10 @@ fn a_limit_that_the_host_cannot_hold_names_its_field_and_leaves_nothing() {
 
 #[test]
 fn the_v2_directory_can_be_cloned_into() {
-    let test = Temporary::on(unified(), "dir-fd");
+    let test = on(unified(), "dir-fd");
     assert!(matches!(test.cgroup.dir_fd(), Err(Error::NotFound { .. })));
     test.cgroup.create(&Limits::default()).unwrap();
     assert!(test.cgroup.dir_fd().unwrap().is_some());
-    let v1 = Temporary::new("dir-fd-v1");
+    let v1 = temporary("dir-fd-v1");
     assert!(v1.cgroup.dir_fd().unwrap().is_none());
 }

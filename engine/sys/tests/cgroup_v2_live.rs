@@ -2,81 +2,26 @@
 //! in its guest, with `--include-ignored`.
 #![expect(clippy::unwrap_used, reason = "a step of a test that fails is the failure of the test")]
 
-use std::io::Write;
-use std::os::fd::AsFd;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+mod temporary;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use sys::cgroup::{Cgroup, CgroupDriver, Cpu, DeviceKind, DeviceRule, Error, Layout, Limits, Memory, Mode, Pids};
+use std::process::Command;
 
-const MIB: i64 = 1 << 20;
+use sys::cgroup::{Cgroup, CgroupDriver, Cpu, DeviceKind, Error, Layout, Limits, Memory, Mode, Pids};
+use temporary::{MIB, Temporary, eventually, memory, rule};
 
-/// A cgroup with the processes in it; both go when the test ends, however it ends.
-struct Temporary {
-    cgroup: Cgroup,
-    children: Vec<Child>,
+fn temporary(driver: CgroupDriver, name: &str) -> Temporary {
+    assert_eq!(Layout::detect().unwrap().mode(), Mode::Unified, "this test needs a host with cgroup v2 alone");
+    let pid = std::process::id();
+    let path = match driver {
+        CgroupDriver::Cgroupfs => format!("/gantry-test-{pid}/{name}"),
+        CgroupDriver::Systemd => format!("system.slice:gantrytest:{name}-{pid}"),
+    };
+    Temporary::of(Cgroup::new(driver, &path).unwrap())
 }
 
-impl Temporary {
-    fn new(driver: CgroupDriver, name: &str) -> Self {
-        assert_eq!(Layout::detect().unwrap().mode(), Mode::Unified, "this test needs a host with cgroup v2 alone");
-        let pid = std::process::id();
-        let path = match driver {
-            CgroupDriver::Cgroupfs => format!("/gantry-test-{pid}/{name}"),
-            CgroupDriver::Systemd => format!("system.slice:gantrytest:{name}-{pid}"),
-        };
-        Self { cgroup: Cgroup::new(driver, &path).unwrap(), children: Vec::new() }
-    }
-
-    /// A shell that runs `script` inside: it waits for a line before it begins.
-    fn run(&mut self, script: &str) {
-        let mut child = Command::new("/bin/sh")
-            .args(["-c", &format!("read go; {script}")])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        self.cgroup.add(i32::try_from(child.id()).unwrap()).unwrap();
-        child.stdin.take().unwrap().write_all(b"go\n").unwrap();
-        self.children.push(child);
-    }
-
-    fn wait(&mut self) -> std::process::ExitStatus {
-        self.children.pop().unwrap().wait().unwrap()
-    }
-
-    fn file(&self, name: &str) -> String {
-        let (_, directory) = self.cgroup.directories().into_iter().next().unwrap();
-        std::fs::read_to_string(directory.join(name)).unwrap().trim().to_owned()
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        let _ = self.cgroup.kill_all();
-        for mut child in self.children.drain(..) {
-            let _ = child.wait();
-        }
-        let removed = self.cgroup.remove();
-        if !std::thread::panicking() {
-            removed.unwrap();
-            eventually("the end of the cgroup", || !self.cgroup.exists());
-        }
-    }
-}
-
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what} did not happen");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-fn memory(limit: i64, swap: i64) -> Limits {
-    Limits { memory: Some(Memory { limit: Some(limit), swap: Some(swap), ..Memory::default() }), ..Limits::default() }
+fn file(test: &Temporary, name: &str) -> String {
+    let (_, directory) = test.cgroup.directories().into_iter().next().unwrap();
+    std::fs::read_to_string(directory.join(name)).unwrap().trim().to_owned()
 }
 
 fn some_limits() -> Limits {
@@ -102,17 +47,17 @@ fn some_limits() -> Limits {
 
 /// Limits are in the kernel's files, can be changed, and are counted; the same through both drivers.
 fn limits_hold(driver: CgroupDriver) {
-    let mut test = Temporary::new(driver, "limits");
+    let mut test = temporary(driver, "limits");
     test.cgroup.create(&some_limits()).unwrap();
     test.run("sleep 100 & while :; do :; done");
-    assert_eq!(test.file("memory.max"), (64 * MIB).to_string());
-    assert_eq!(test.file("memory.swap.max"), (32 * MIB).to_string(), "v2 counts swap apart");
-    assert_eq!(test.file("memory.low"), (32 * MIB).to_string());
-    assert_eq!(test.file("memory.high"), "50331648");
-    assert_eq!(test.file("cpu.max"), "50000 100000");
-    assert_eq!(test.file("cpuset.cpus"), "0");
-    assert_eq!(test.file("pids.max"), "77");
-    assert_ne!(test.file("cpu.weight"), "100", "shares were turned into a weight");
+    assert_eq!(file(&test, "memory.max"), (64 * MIB).to_string());
+    assert_eq!(file(&test, "memory.swap.max"), (32 * MIB).to_string(), "v2 counts swap apart");
+    assert_eq!(file(&test, "memory.low"), (32 * MIB).to_string());
+    assert_eq!(file(&test, "memory.high"), "50331648");
+    assert_eq!(file(&test, "cpu.max"), "50000 100000");
+    assert_eq!(file(&test, "cpuset.cpus"), "0");
+    assert_eq!(file(&test, "pids.max"), "77");
+    assert_ne!(file(&test, "cpu.weight"), "100", "shares were turned into a weight");
     eventually("some use", || {
         let stats = test.cgroup.stats().unwrap();
         stats.pids.current == 2 && stats.cpu.usage_ns > 0 && stats.memory.usage > 0
@@ -121,9 +66,9 @@ fn limits_hold(driver: CgroupDriver) {
     assert_eq!((stats.version, stats.memory.limit, stats.pids.limit), (2, Some(64 << 20), Some(77)));
     assert_eq!(stats.cpu.pressure.is_some(), std::path::Path::new("/proc/pressure/cpu").exists());
     test.cgroup.set(&memory(128 * MIB, 128 * MIB)).unwrap();
-    assert_eq!((test.file("memory.max"), test.file("memory.swap.max")), ((128 * MIB).to_string(), "0".to_owned()));
+    assert_eq!((file(&test, "memory.max"), file(&test, "memory.swap.max")), ((128 * MIB).to_string(), "0".to_owned()));
     test.cgroup.set(&memory(-1, -1)).unwrap();
-    assert_eq!(test.file("memory.max"), "max");
+    assert_eq!(file(&test, "memory.max"), "max");
 }
 
 #[test]
@@ -142,7 +87,7 @@ fn limits_hold_under_systemd() {
 #[test]
 #[ignore = "needs a host with cgroup v2 alone and systemd: hack/vm"]
 fn a_scope_comes_and_goes_with_its_processes() {
-    let mut test = Temporary::new(CgroupDriver::Systemd, "scope");
+    let mut test = temporary(CgroupDriver::Systemd, "scope");
     test.cgroup.create(&some_limits()).unwrap();
     test.run("sleep 100");
     let unit = format!("gantrytest-scope-{}.scope", std::process::id());
@@ -160,7 +105,7 @@ fn a_scope_comes_and_goes_with_its_processes() {
 #[ignore = "needs a host with cgroup v2 alone: hack/vm"]
 fn a_frozen_process_stands_and_is_killed_all_the_same() {
     for driver in [CgroupDriver::Cgroupfs, CgroupDriver::Systemd] {
-        let mut test = Temporary::new(driver, "frozen");
+        let mut test = temporary(driver, "frozen");
         test.cgroup.create(&Limits::default()).unwrap();
         test.run("sleep 100 & sleep 100 & wait");
         eventually("a few processes", || test.cgroup.pids().unwrap().len() == 3);
@@ -178,32 +123,17 @@ fn a_frozen_process_stands_and_is_killed_all_the_same() {
 #[test]
 #[ignore = "needs a host with cgroup v2 alone: hack/vm"]
 fn a_process_that_takes_too_much_is_killed_and_the_watch_says_so() {
-    let mut test = Temporary::new(CgroupDriver::Cgroupfs, "oom");
+    let mut test = temporary(CgroupDriver::Cgroupfs, "oom");
     test.cgroup.create(&memory(8 * MIB, 8 * MIB)).unwrap();
-    let mut watch = test.cgroup.oom_events().unwrap();
-    assert_eq!(watch.read().unwrap().new_kills, 0);
-    test.run("head -c 64m /dev/zero | tail | sleep 30");
-    let timeout = Timespec { tv_sec: 1, tv_nsec: 0 };
-    let mut seen = 0;
-    eventually("a kill", || {
-        let fd = watch.as_fd().try_clone_to_owned().unwrap();
-        poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&timeout)).unwrap();
-        seen += watch.read().unwrap().new_kills;
-        seen > 0
-    });
+    let (_, seen) = test.run_out_of_memory();
     assert_eq!(test.cgroup.stats().unwrap().memory.oom_kills, seen);
-}
-
-fn rule(allow: bool, kind: DeviceKind, numbers: Option<(i64, i64)>, access: &str) -> DeviceRule {
-    let (major, minor) = numbers.unzip();
-    DeviceRule { allow, kind, major, minor, access: access.to_owned() }
 }
 
 #[test]
 #[ignore = "needs a host with cgroup v2 alone: hack/vm"]
 fn device_rules_hold() {
     for driver in [CgroupDriver::Cgroupfs, CgroupDriver::Systemd] {
-        let mut test = Temporary::new(driver, "devices");
+        let mut test = temporary(driver, "devices");
         let devices = vec![
             rule(false, DeviceKind::All, None, "rwm"),
             rule(true, DeviceKind::Char, Some((1, 3)), "rwm"),
@@ -222,7 +152,7 @@ fn device_rules_hold() {
 #[test]
 #[ignore = "needs a host with cgroup v2 alone: hack/vm"]
 fn what_v2_lacks_is_refused_by_name() {
-    let test = Temporary::new(CgroupDriver::Cgroupfs, "refused");
+    let test = temporary(CgroupDriver::Cgroupfs, "refused");
     for (json, expected) in [
         (r#"{"memory": {"swappiness": 10}}"#, "memory.swappiness"),
         (r#"{"memory": {"limit": 1048576, "swap": 4096}}"#, "memory.swap"),
@@ -239,7 +169,7 @@ fn what_v2_lacks_is_refused_by_name() {
 #[test]
 #[ignore = "needs a host with cgroup v2 alone: hack/vm"]
 fn the_directory_can_be_cloned_into() {
-    let test = Temporary::new(CgroupDriver::Cgroupfs, "dir-fd");
+    let test = temporary(CgroupDriver::Cgroupfs, "dir-fd");
     test.cgroup.create(&Limits::default()).unwrap();
     assert!(test.cgroup.dir_fd().unwrap().is_some());
 }

@@ -6,6 +6,7 @@
 //! Begin with [`task::TaskClient`] for what a client asks, [`ttrpc`] for how it travels, [`bundle`] for where a
 //! shim's files are and [`attach`] for its streams.
 
+pub mod accept;
 pub mod attach;
 pub mod bundle;
 pub mod log_format;

@@ -1,10 +1,10 @@
 //! The attach socket of the sandbox: one connection for each client of a process (see `shim_api::attach`).
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use shim_api::accept;
 use shim_api::attach::{AttachRequest, Frame, FrameKind, read_frame, write_frame};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
@@ -15,31 +15,17 @@ use super::streams::{Streams, Subscription};
 const CONNECTIONS_MAX: usize = 256;
 /// A client says what it wants at once.
 const HELLO_MAX: Duration = Duration::from_secs(10);
-/// Pause after a failed accept.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Finds the streams of a process by container and exec id.
 pub(crate) type Find = dyn Fn(&str, &str) -> Result<Rc<Streams>, String>;
 
 /// Serves clients until dropped.
 pub(crate) async fn serve(listener: UnixListener, find: Rc<Find>, own_uid: u32) {
-    let open = Rc::new(Cell::new(0_usize));
-    loop {
-        let Ok((stream, _address)) = listener.accept().await else {
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            continue;
-        };
-        let allowed = stream.peer_cred().is_ok_and(|peer| peer.uid() == 0 || peer.uid() == own_uid);
-        if !allowed || open.get() >= CONNECTIONS_MAX {
-            continue;
-        }
-        open.set(open.get() + 1);
-        let (open, find) = (Rc::clone(&open), Rc::clone(&find));
-        tokio::task::spawn_local(async move {
-            serve_client(stream, &find).await;
-            open.set(open.get() - 1);
-        });
-    }
+    let serve_one = |stream| {
+        let find = Rc::clone(&find);
+        async move { serve_client(stream, &find).await }
+    };
+    accept::serve(listener, own_uid, CONNECTIONS_MAX, serve_one).await;
 }
 
 async fn serve_client(stream: UnixStream, find: &Rc<Find>) {

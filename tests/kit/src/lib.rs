@@ -7,6 +7,7 @@
 pub mod canary;
 pub mod census;
 pub mod command;
+pub mod crowd;
 pub mod daemon;
 pub mod dns;
 pub mod http;

@@ -174,41 +174,18 @@ fn fifty(report: &mut Report, ours: &Side, dockerd: &Side, idle: (Memory, Memory
     let started = [ours, dockerd].map(|side| {
         let mut series = Series::default();
         let (cpu, start) = (side.meter.read_ms(), Instant::now());
-        start_all(&side.world);
+        let names = testkit::crowd::start(&side.world, CONTAINERS);
         series.wall_ms.push(ms(start.elapsed()) / 50.0);
         series.cpu_ms.push((side.meter.read_ms() - cpu) / 50.0);
-        series
+        (series, names)
     });
-    report.row(ours.name, &started[0], &started[1]);
-    report.row(dockerd.name, &started[1], &started[1]);
+    report.row(ours.name, &started[0].0, &started[1].0);
+    report.row(dockerd.name, &started[1].0, &started[1].0);
     memory(report, ours, dockerd, idle);
     list(report, ours, dockerd);
-    for side in [ours, dockerd] {
-        let names: Vec<String> = (0..CONTAINERS).map(|n| format!("many-{n}")).collect();
+    for (side, (_, names)) in [ours, dockerd].into_iter().zip(started) {
         side.world.docker([&["rm".to_owned(), "-f".to_owned()], &names[..]].concat()).ok();
     }
-}
-
-fn start_all(world: &World) {
-    let socket = world.docker_socket();
-    let next = std::sync::atomic::AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        for _ in 0..8 {
-            scope.spawn(|| {
-                loop {
-                    let n = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                    if n >= CONTAINERS {
-                        break;
-                    }
-                    let body = br#"{"Image":"busybox","Cmd":["sleep","100000"]}"#;
-                    let create = format!("/containers/create?name=many-{n}");
-                    assert_eq!(testkit::http::request(&socket, "POST", &create, body).status, 201);
-                    let start = format!("/containers/many-{n}/start");
-                    assert_eq!(testkit::http::request(&socket, "POST", &start, b"").status, 204);
-                }
-            });
-        }
-    });
 }
 
 fn memory(report: &mut Report, ours: &Side, dockerd: &Side, idle: (Memory, Memory)) {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use base64::Engine as _;
+
 /// What a caller proves itself with to one registry. `Debug` shows no secret.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct RegistryAuth {
@@ -24,6 +26,19 @@ impl RegistryAuth {
             && self.password.is_empty()
             && self.identity_token.is_empty()
             && self.registry_token.is_empty()
+    }
+
+    /// Puts `basic`, base64 of `user:password` as in docker's configuration, in place of the two fields unless a user
+    /// is named already. `None` when it is not that.
+    #[must_use]
+    pub fn with_basic(mut self, basic: &str) -> Option<Self> {
+        if self.username.is_empty() && !basic.is_empty() {
+            let bytes = base64::engine::general_purpose::STANDARD.decode(basic.trim()).ok()?;
+            let text = String::from_utf8(bytes).ok()?;
+            let (user, secret) = text.split_once(':')?;
+            (self.username, self.password) = (user.to_owned(), secret.trim_end_matches('\0').to_owned());
+        }
+        Some(self)
     }
 
     /// Whether they were given for `registry` (`docker.io`, `localhost:5000`): an address of another one is not.

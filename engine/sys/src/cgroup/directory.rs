@@ -18,6 +18,9 @@ const MADE_HERE: &str = "trusted.gantry.made";
 /// More directories than this below one cgroup are a bug or an attack.
 const DESCENDANTS_MAX: usize = 65_536;
 
+/// Rounds of freezing, killing and thawing while freezing does not succeed.
+const KILL_ROUNDS_MAX: usize = 20;
+
 /// How often `make` begins again when a parent vanishes under it.
 const MAKE_ATTEMPTS_MAX: usize = 8;
 
@@ -224,8 +227,33 @@ pub(super) fn add(directory: &Path, pid: i32) -> Result<()> {
     }
 }
 
+/// Kills what is in the cgroup `path` process by process, in rounds: a cgroup that stands still while it is done needs
+/// one, another as many as it forks.
+///
+/// # Errors
+/// [`Error::TimedOut`] when it still forks after [`KILL_ROUNDS_MAX`] rounds, and what the calls given fail with.
+pub(super) fn kill_each(
+    path: &str,
+    freeze: impl Fn() -> Result<()>,
+    pids: impl Fn() -> Result<BTreeSet<i32>>,
+    thaw: impl Fn() -> Result<()>,
+) -> Result<()> {
+    let mut killed = BTreeSet::new();
+    for _ in 0..KILL_ROUNDS_MAX {
+        let frozen = freeze().is_ok();
+        let inside = pids()?;
+        inside.iter().try_for_each(|pid| kill(*pid))?;
+        let thawed = thaw();
+        if frozen || inside.is_subset(&killed) {
+            return thawed;
+        }
+        killed.extend(inside);
+    }
+    Err(Error::TimedOut { waiting_for: format!("the processes of {path} to stop forking") })
+}
+
 /// Sends SIGKILL to a process; one that has ended is fine.
-pub(super) fn kill(pid: i32) -> Result<()> {
+fn kill(pid: i32) -> Result<()> {
     let Some(pid) = rustix::process::Pid::from_raw(pid) else { return Ok(()) };
     match rustix::process::kill_process(pid, rustix::process::Signal::KILL) {
         Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),

@@ -16,8 +16,6 @@ use super::{Controller, Error, Layout, Limits, Result, control_file, directory, 
 const FREEZE_MS_MAX: u64 = 10_000;
 /// How long `remove` waits for processes that were killed.
 const REMOVE_MS_MAX: u64 = 5_000;
-/// Rounds of freezing, killing and thawing while freezing does not succeed.
-const KILL_ROUNDS_MAX: usize = 20;
 
 #[derive(Debug)]
 pub(super) struct V1 {
@@ -186,18 +184,7 @@ impl V1 {
             // A cgroup frozen by the v1 freezer would keep its dead.
             return if self.is_frozen().unwrap_or(false) { self.thaw() } else { Ok(()) };
         }
-        let mut killed = BTreeSet::new();
-        for _ in 0..KILL_ROUNDS_MAX {
-            let frozen = self.freeze().is_ok();
-            let inside = self.pids()?;
-            inside.iter().try_for_each(|pid| directory::kill(*pid))?;
-            let thawed = self.thaw();
-            if frozen || inside.is_subset(&killed) {
-                return thawed;
-            }
-            killed.extend(inside);
-        }
-        Err(Error::TimedOut { waiting_for: format!("the processes of {} to stop forking", self.path) })
+        directory::kill_each(&self.path, || self.freeze(), || self.pids(), || self.thaw())
     }
 
     pub(super) fn remove(&self) -> Result<()> {

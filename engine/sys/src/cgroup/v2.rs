@@ -15,8 +15,6 @@ use super::{Error, Layout, Limits, Result, control_file, directory, v2_limits};
 const FREEZE_MS_MAX: u64 = 10_000;
 /// How long `remove` waits for processes that were killed.
 const REMOVE_MS_MAX: u64 = 5_000;
-/// Rounds of killing where the kernel has no `cgroup.kill` (before 5.14).
-const KILL_ROUNDS_MAX: usize = 20;
 
 #[derive(Debug)]
 pub(super) struct V2 {
@@ -131,24 +129,12 @@ impl V2 {
 
     pub(super) fn kill_all(&self) -> Result<()> {
         match control_file::write(&self.directory, "cgroup.kill", "1", "kill") {
-            Err(Error::Unsupported { .. }) => self.kill_each(),
+            // Kernels before 5.14 have no such file.
+            Err(Error::Unsupported { .. }) => {
+                directory::kill_each(&self.path, || self.freeze(), || self.pids(), || self.thaw())
+            }
             other => other,
         }
-    }
-
-    fn kill_each(&self) -> Result<()> {
-        let mut killed = BTreeSet::new();
-        for _ in 0..KILL_ROUNDS_MAX {
-            let frozen = self.freeze().is_ok();
-            let inside = self.pids()?;
-            inside.iter().try_for_each(|pid| directory::kill(*pid))?;
-            let thawed = self.thaw();
-            if frozen || inside.is_subset(&killed) {
-                return thawed;
-            }
-            killed.extend(inside);
-        }
-        Err(Error::TimedOut { waiting_for: format!("the processes of {} to stop forking", self.path) })
     }
 
     pub(super) fn remove(&self) -> Result<()> {

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::frame::{Frame, FrameKind, read_frame, write_frame};
 use super::status::{Code, Error};
-use crate::proto;
+use crate::{accept, proto};
 
 /// Connections at once; further ones are closed at once.
 pub const CONNECTIONS_MAX: usize = 64;
@@ -21,8 +21,6 @@ pub const CONNECTIONS_MAX: usize = 64;
 pub const CALLS_IN_FLIGHT_MAX: usize = 1024;
 /// Answers that may wait for the socket.
 const QUEUED_FRAMES_MAX: usize = 64;
-/// Pause after a failed accept (out of file descriptors), so that the loop does not spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What a handler resolves to: the encoded answer.
 pub type Reply = Pin<Box<dyn Future<Output = Result<Vec<u8>, Error>>>>;
@@ -46,28 +44,9 @@ pub fn encode<M: Message>(answer: &M) -> Vec<u8> {
     answer.encode_to_vec()
 }
 
-/// Serves connections until the future is dropped. Must run within a `LocalSet`.
-///
-/// Only root and the shim's own user may talk to it: the socket's mode says so, and the peer's credentials are
-/// checked as well.
+/// Serves connections until the future is dropped (see [`accept::serve`]). Must run within a `LocalSet`.
 pub async fn serve<D: Dispatch + 'static>(listener: UnixListener, service: Rc<D>, own_uid: u32) {
-    let open = Rc::new(Cell::new(0_usize));
-    loop {
-        let Ok((stream, _address)) = listener.accept().await else {
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            continue;
-        };
-        let allowed = stream.peer_cred().is_ok_and(|peer| peer.uid() == 0 || peer.uid() == own_uid);
-        if !allowed || open.get() >= CONNECTIONS_MAX {
-            continue;
-        }
-        open.set(open.get() + 1);
-        let (open, service) = (Rc::clone(&open), Rc::clone(&service));
-        tokio::task::spawn_local(async move {
-            serve_connection(stream, service).await;
-            open.set(open.get() - 1);
-        });
-    }
+    accept::serve(listener, own_uid, CONNECTIONS_MAX, |stream| serve_connection(stream, Rc::clone(&service))).await;
 }
 
 async fn serve_connection<D: Dispatch + 'static>(stream: UnixStream, service: Rc<D>) {

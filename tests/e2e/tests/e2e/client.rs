@@ -1,10 +1,11 @@
 //! The two command lines that speak to the Docker door, and the macro that makes one scenario two tests.
 
 use std::process::Command;
+use std::time::Duration;
 
 use testkit::command::run_with;
 use testkit::image::sample;
-use testkit::{Run, World};
+use testkit::{Run, World, wait};
 
 /// A client of the Docker door.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +44,14 @@ impl Client {
         command.args(args);
         run_with(command, stdin)
     }
+}
+
+/// Fetches the page of the sample image from inside the world.
+pub(crate) fn fetch(world: &World, address: &str) {
+    let script = format!("busybox wget -q -O - http://{address}/index.html || true");
+    wait::until(&format!("a page from {address}"), Duration::from_secs(10), || {
+        (world.sh(&script).trim() == "hello from a container").then_some(())
+    });
 }
 
 /// A world with the engine and the image `busybox:latest`, loaded without a registry.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use testkit::{EngineKind, Outside, wait};
 
-use crate::client::{Client, with_both_clients, world_with_busybox};
+use crate::client::{Client, fetch, with_both_clients, world_with_busybox};
 
 with_both_clients!(
     another_machine_is_reached_and_reaches_us,
@@ -45,14 +45,6 @@ fn ports_are_published(client: Client) {
     client.line(&world, "rm -f web").ok();
     assert!(world.sh("busybox wget -q -O - http://127.0.0.1:8080/ 2>&1 || echo closed").contains("closed"));
     world.assert_nothing_left(&before);
-}
-
-/// Fetches the page of the sample image from inside the world.
-fn fetch(world: &testkit::World, address: &str) {
-    let script = format!("busybox wget -q -O - http://{address}/index.html || true");
-    wait::until(&format!("a page from {address}"), Duration::from_secs(10), || {
-        (world.sh(&script).trim() == "hello from a container").then_some(())
-    });
 }
 
 fn another_machine_is_reached_and_reaches_us(client: Client) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use testkit::{EngineKind, World, wait};
 
-use crate::client::{Client, with_both_clients, world_with_busybox};
+use crate::client::{Client, fetch, with_both_clients, world_with_busybox};
 
 with_both_clients!(
     a_running_container_joins_and_leaves,
@@ -100,13 +100,6 @@ fn a_container_at_rest_joins_and_leaves(client: Client) {
 fn default_gateway(client: Client, world: &World) -> String {
     let route = client.args(world, &["exec", "web", "sh", "-c", "ip route | grep ^default || echo none"]).ok();
     route.split_whitespace().nth(2).unwrap_or("none").to_owned()
-}
-
-fn fetch(world: &World, address: &str) {
-    let script = format!("busybox wget -q -O - http://{address}/index.html || true");
-    wait::until(&format!("a page from {address}"), Duration::from_secs(10), || {
-        (world.sh(&script).trim() == "hello from a container").then_some(())
-    });
 }
 
 fn the_default_route_follows_the_networks(client: Client) {

@@ -17,6 +17,15 @@ fn works(node: &mut Node) {
     assert_eq!((talk.text(STDOUT).as_str(), talk.exit_code()), ("well\n", 0));
 }
 
+/// The node works as before, its daemon is hardly larger than `kib`, and nothing is left but what there was.
+fn assert_unharmed(mut node: Node, before: &testkit::Census, kib: u64) {
+    works(&mut node);
+    let grown = node.daemon_kib().saturating_sub(kib);
+    assert!(grown < GROWTH_KIB_MAX, "the daemon has grown by {grown} KiB");
+    node.world.assert_nothing_left(before);
+    node.remove();
+}
+
 /// Frames that no client sends, each in a session of its own.
 #[test]
 fn spdy_frames() {
@@ -49,11 +58,7 @@ fn spdy_frames() {
     spdy.syn_as(1, &[("streamtype", "stdin")]);
     assert_eq!(spdy.rest(), [Frame::GoAway], "a number that was used before");
 
-    works(&mut node);
-    let grown = node.daemon_kib().saturating_sub(kib);
-    assert!(grown < GROWTH_KIB_MAX, "the daemon has grown by {grown} KiB");
-    node.world.assert_nothing_left(&before);
-    node.remove();
+    assert_unharmed(node, &before, kib);
 }
 
 /// Odd, but allowed: what belongs to nothing is refused or ignored, and the session goes on.
@@ -140,11 +145,7 @@ fn floods() {
     }
     // The input of a process without a terminal ends with its client.
     node.eventually(&["sh", "-c", "! ps | grep -q '[ ]cat$'"]);
-    works(&mut node);
-    let grown = node.daemon_kib().saturating_sub(kib);
-    assert!(grown < GROWTH_KIB_MAX, "the daemon has grown by {grown} KiB");
-    node.world.assert_nothing_left(&before);
-    node.remove();
+    assert_unharmed(node, &before, kib);
 }
 
 /// Input that nobody reads stops at the server's bounds; the client is held up, and its going is noticed.
