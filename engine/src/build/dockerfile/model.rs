@@ -36,13 +36,15 @@ pub struct Directives {
     pub syntax: Option<(String, Span)>,
     /// What escapes and continues lines: `\` or a backtick.
     pub escape: char,
+    /// Where `escape` was given.
+    pub escape_line: Option<Span>,
     /// Options of the linter: `skip=RULE,…;error=true`.
     pub check: Option<String>,
 }
 
 impl Default for Directives {
     fn default() -> Self {
-        Self { syntax: None, escape: '\\', check: None }
+        Self { syntax: None, escape: '\\', escape_line: None, check: None }
     }
 }
 
