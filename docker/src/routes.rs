@@ -83,7 +83,7 @@ pub(crate) const ROUTES: &[Route] = &[
     route("GET", "/images/json", run!(images::list::list)),
     route("POST", "/images/load", run!(images::archive::load)),
     route("POST", "/images/prune", run!(images::remove::prune)),
-    route("GET", "/images/search", NotBuilt("searching a registry (docker search)")),
+    route("GET", "/images/search", run!(images::search::search)),
     route("GET", "/images/{name*}/attestations", NotBuilt("listing attestations")),
     route("GET", "/images/{name*}/history", run!(images::history)),
     route("GET", "/images/{name*}/json", run!(images::inspect)),
@@ -123,7 +123,7 @@ pub(crate) const ROUTES: &[Route] = &[
     route("GET", "/version", run!(system::version::version)),
 
     route("POST", "/auth", run!(images::login)),
-    route("GET", "/distribution/{name*}/json", NotBuilt("asking a registry about an image")),
+    route("GET", "/distribution/{name*}/json", run!(images::distribution::inspect)),
 
     route("POST", "/grpc", NotBuilt("BuildKit")),
     route("POST", "/session", NotBuilt("BuildKit")),

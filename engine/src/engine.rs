@@ -57,6 +57,8 @@ pub(crate) struct Core {
     pub(crate) volumes: Volumes,
     pub(crate) snapshots: Arc<dyn Snapshotter>,
     pub(crate) usage: UsageBook,
+    /// Walks of [`crate::disk_usage`] that may begin.
+    pub(crate) walks: tokio::sync::Semaphore,
     pub(crate) runtime: Arc<dyn TaskRuntime>,
     pub(crate) host: HostFacts,
     pub(crate) containers: Table<ContainerId, ContainerCell>,
@@ -216,6 +218,7 @@ impl Engine {
         let core = Arc::new(Core {
             snapshots: images.snapshotter(),
             usage: UsageBook::open(images.snapshotter()),
+            walks: tokio::sync::Semaphore::new(crate::disk_usage::WALKS_MAX),
             config,
             store,
             events,

@@ -7,6 +7,7 @@ pub mod build;
 pub mod config;
 pub mod container;
 pub mod content;
+mod disk_usage;
 mod embedded;
 pub mod engine;
 pub mod error;

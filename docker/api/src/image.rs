@@ -151,6 +151,32 @@ pub struct ImageMetadata {
     pub last_tag_time: String,
 }
 
+/// `GET /distribution/{name}/json`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct DistributionInspect {
+    /// What the name stands for.
+    pub descriptor: Descriptor,
+    /// The platforms that can be had.
+    pub platforms: Vec<OciPlatform>,
+}
+
+/// One row of `GET /images/search`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SearchResult {
+    /// Stars.
+    pub star_count: i64,
+    /// One of Docker's own.
+    pub is_official: bool,
+    /// Name.
+    pub name: String,
+    /// Always false since Docker Hub no longer tells.
+    pub is_automated: bool,
+    /// What it says of itself.
+    pub description: String,
+}
+
 /// An OCI descriptor.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]

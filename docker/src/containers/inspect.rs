@@ -11,14 +11,8 @@ pub(crate) async fn inspect(call: Call) -> Outcome {
         with_surroundings(call.engine(), &container, |around| view::container::inspect(&container, around));
     if call.query.flag("size") {
         let image_bytes = call.engine().images().get(&container.image_id.to_string()).map_or(0, |image| image.size);
-        // The writable layer is counted with the statistics, where that needs no walk.
-        let writable = call
-            .container()?
-            .stats()
-            .await
-            .ok()
-            .and_then(|sample| sample.writable)
-            .map_or(0, |measured| measured.usage.bytes);
+        let counted = call.engine().writable_bytes(vec![container.id.clone()]).await;
+        let writable = counted.get(&container.id).copied().unwrap_or(0);
         let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         answer.size_rw = Some(signed(writable));
         answer.size_root_fs = Some(signed(image_bytes.saturating_add(writable)));

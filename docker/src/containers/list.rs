@@ -55,13 +55,27 @@ pub(crate) async fn list(call: Call) -> Outcome {
     let now = time::now_ns();
     // Hundreds of containers have a handful of images.
     let mut shown = HashMap::new();
+    if call.query.flag("size") {
+        let chosen: Vec<_> = chosen.cloned().collect();
+        return reply::ok(&sized_rows(engine, &chosen, now).await);
+    }
     let rows: Vec<ContainerSummary> = chosen.map(|view| row_among(engine, view, now, &mut shown)).collect();
     reply::ok(&rows)
 }
 
-/// One row; also used by `system df`.
-pub(crate) fn row(engine: &Engine, view: &ContainerView, now_ns: i64) -> ContainerSummary {
-    row_among(engine, view, now_ns, &mut HashMap::new())
+/// Rows with their sizes; also used by `system df`.
+pub(crate) async fn sized_rows(engine: &Engine, views: &[Arc<ContainerView>], now_ns: i64) -> Vec<ContainerSummary> {
+    let counted = engine.writable_bytes(views.iter().map(|view| view.id.clone()).collect()).await;
+    let mut shown = HashMap::new();
+    let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    let row = |view: &Arc<ContainerView>| {
+        let mut row = row_among(engine, view, now_ns, &mut shown);
+        let image = engine.images().get(&view.image_id.to_string()).map_or(0, |image| image.size);
+        row.size_rw = counted.get(&view.id).map_or(-1, |bytes| signed(*bytes));
+        row.size_root_fs = signed(image.saturating_add(counted.get(&view.id).copied().unwrap_or(0)));
+        row
+    };
+    views.iter().map(row).collect()
 }
 
 /// Names of images as they are shown, by the name asked for and the id that it meant then.

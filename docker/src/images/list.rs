@@ -33,7 +33,9 @@ pub(crate) async fn list(call: Call) -> Outcome {
             && filters
                 .any("reference", |pattern| image.names.iter().chain(&image.digests).any(|name| matches(pattern, name)))
     };
-    let count_containers = call.query.flag("shared-size");
+    // -1 stands for what was not asked for.
+    let shared = call.query.flag("shared-size").then(|| images.shared_bytes());
+    let count_containers = shared.is_some();
     let containers = call.engine().containers();
     let rows: Vec<_> = images
         .list()
@@ -42,10 +44,15 @@ pub(crate) async fn list(call: Call) -> Outcome {
         .map(|image| {
             let uses = containers.iter().filter(|view| view.image_id == image.id).count();
             let uses = if count_containers { i64::try_from(uses).unwrap_or(i64::MAX) } else { -1 };
-            view::image::summary(image, uses, -1)
+            let shared = shared.as_ref().map_or(-1, |shared| signed(shared.get(&image.id).copied().unwrap_or(0)));
+            view::image::summary(image, uses, shared)
         })
         .collect();
     reply::ok(&rows)
+}
+
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 fn created(image: &ImageView) -> i128 {

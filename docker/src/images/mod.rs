@@ -2,11 +2,13 @@
 
 pub(crate) mod archive;
 pub(crate) mod commit;
+pub(crate) mod distribution;
 pub(crate) mod import;
 pub(crate) mod list;
 pub(crate) mod pull;
 pub(crate) mod push;
 pub(crate) mod remove;
+pub(crate) mod search;
 
 use docker_api::system::{AuthConfig, AuthResponse};
 use engine::id::Owner;

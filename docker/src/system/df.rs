@@ -1,10 +1,18 @@
-//! `GET /system/df`.
+//! `GET /system/df`, with every figure counted now.
 
+use std::sync::Arc;
+
+use docker_api::container::ContainerSummary;
+use docker_api::image::ImageSummary;
 use docker_api::system::DiskUsage;
+use docker_api::volume::Volume;
+use engine::Engine;
 use engine::id::Owner;
+use engine::image::ImageView;
+use engine::volume::VolumeView;
 
 use crate::call::Call;
-use crate::containers::list::row;
+use crate::containers::list::sized_rows;
 use crate::reply::{self, Outcome};
 use crate::status_code::Failure;
 use crate::time;
@@ -19,22 +27,39 @@ pub(crate) async fn df(call: Call) -> Outcome {
     }
     let wants = |kind: &str| asked.is_empty() || asked.iter().any(|word| word == kind);
     let engine = call.engine();
-    let containers: Vec<_> = engine.containers().into_iter().filter(|view| view.spec.owner == Owner::Docker).collect();
-    let now = time::now_ns();
-    let images = || {
-        let rows = engine.images().list().into_iter().map(|image| {
-            let uses = engine.containers().iter().filter(|view| view.image_id == image.id).count();
-            view::image::summary(&image, i64::try_from(uses).unwrap_or(i64::MAX), 0)
-        });
-        rows.collect()
-    };
-    let bytes = if wants("image") { engine.images().fs_usage().bytes } else { 0 };
     reply::ok(&DiskUsage {
-        layers_size: i64::try_from(bytes).unwrap_or(i64::MAX),
-        images: wants("image").then(images),
-        containers: wants("container").then(|| containers.iter().map(|view| row(engine, view, now)).collect()),
-        volumes: wants("volume")
-            .then(|| engine.volumes().list().iter().map(|volume| view::volume::volume(volume, true)).collect()),
+        layers_size: if wants("image") { signed(engine.images().fs_usage().bytes) } else { 0 },
+        images: wants("image").then(|| images(engine)),
+        containers: if wants("container") { Some(containers(engine).await) } else { None },
+        volumes: if wants("volume") { Some(volumes(engine).await) } else { None },
         build_cache: wants("build-cache").then(Vec::new),
     })
+}
+
+fn images(engine: &Engine) -> Vec<ImageSummary> {
+    let containers = engine.containers();
+    let shared = engine.images().shared_bytes();
+    let row = |image: Arc<ImageView>| {
+        let uses = containers.iter().filter(|view| view.image_id == image.id).count();
+        let shared = shared.get(&image.id).copied().unwrap_or(0);
+        view::image::summary(&image, i64::try_from(uses).unwrap_or(i64::MAX), signed(shared))
+    };
+    engine.images().list().into_iter().map(row).collect()
+}
+
+async fn containers(engine: &Engine) -> Vec<ContainerSummary> {
+    let mut shown = engine.containers();
+    shown.retain(|view| view.spec.owner == Owner::Docker);
+    sized_rows(engine, &shown, time::now_ns()).await
+}
+
+async fn volumes(engine: &Engine) -> Vec<Volume> {
+    let views = engine.volumes().list();
+    let counted = engine.volume_bytes(views.iter().map(|view| view.name.clone()).collect()).await;
+    let size = |view: &VolumeView| counted.get(&view.name).map_or(-1, |bytes| signed(*bytes));
+    views.iter().map(|view| view::volume::volume(view, Some(size(view)))).collect()
+}
+
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }

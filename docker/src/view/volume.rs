@@ -3,8 +3,8 @@
 use docker_api::volume::{Volume, VolumeUsage};
 use engine::volume::VolumeView;
 
-/// A volume. Its size is not known without walking it, so usage says -1 as dockerd does when not asked to.
-pub(crate) fn volume(view: &VolumeView, with_usage: bool) -> Volume {
+/// A volume. With `usage`, how many containers use it and its bytes (-1 = not known).
+pub(crate) fn volume(view: &VolumeView, usage: Option<i64>) -> Volume {
     let some = |map: &std::collections::BTreeMap<String, String>| (!map.is_empty()).then(|| map.clone());
     let ref_count = i64::try_from(view.users.len()).unwrap_or(i64::MAX);
     Volume {
@@ -15,6 +15,6 @@ pub(crate) fn volume(view: &VolumeView, with_usage: bool) -> Volume {
         name: view.name.clone(),
         options: some(&view.options),
         scope: "local".into(),
-        usage_data: with_usage.then_some(VolumeUsage { ref_count, size: -1 }),
+        usage_data: usage.map(|size| VolumeUsage { ref_count, size }),
     }
 }

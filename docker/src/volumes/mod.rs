@@ -27,13 +27,13 @@ pub(crate) async fn list(call: Call) -> Outcome {
     };
     let volumes = call.engine().volumes().list();
     let rows =
-        volumes.iter().filter(|volume| wanted(volume)).map(|volume| view::volume::volume(volume, false)).collect();
+        volumes.iter().filter(|volume| wanted(volume)).map(|volume| view::volume::volume(volume, None)).collect();
     reply::ok(&VolumeList { volumes: rows, warnings: None })
 }
 
 pub(crate) async fn inspect(call: Call) -> Outcome {
     let volume = call.engine().volumes().get(call.name())?;
-    reply::ok(&view::volume::volume(&volume, false))
+    reply::ok(&view::volume::volume(&volume, None))
 }
 
 pub(crate) async fn create(mut call: Call) -> Outcome {
@@ -48,7 +48,7 @@ pub(crate) async fn create(mut call: Call) -> Outcome {
         labels: wanted.labels,
     };
     let volume = call.engine().volumes().create(spec).await?;
-    reply::json(StatusCode::CREATED, &view::volume::volume(&volume, false))
+    reply::json(StatusCode::CREATED, &view::volume::volume(&volume, None))
 }
 
 pub(crate) async fn remove(call: Call) -> Outcome {

@@ -1,6 +1,6 @@
 //! Exec: further processes in a container that runs. Each is called by itself, beside the container's mailbox.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use shim_api::options::{ExecOptions, LogSink};
@@ -20,6 +20,8 @@ use crate::task::{AttachEnds, AttachWish, ProcessExit, ProcessRef, Shim, attache
 
 /// Execs of one container that are kept, running or not.
 const EXECS_PER_CONTAINER_MAX: usize = 1000;
+/// Time that a terminal's size waits for the process.
+const RESIZE_WAIT: Duration = Duration::from_secs(10);
 /// Time that output may still come after the end of an exec whose children hold its streams.
 const DRAIN: Duration = Duration::from_secs(3);
 
@@ -29,7 +31,7 @@ pub(crate) struct Exec {
     pub(crate) id: ExecId,
     pub(crate) container: Arc<ContainerCell>,
     spec: ExecSpec,
-    state: Mutex<ExecState>,
+    state: watch::Sender<ExecState>,
     done: watch::Sender<Option<i32>>,
 }
 
@@ -43,19 +45,24 @@ enum ExecState {
 
 impl Exec {
     fn state(&self) -> ExecState {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.state.borrow()
     }
     fn set(&self, state: ExecState) {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+        self.state.send_replace(state);
     }
     /// From `Created` to `Starting`, once.
     fn claim(&self) -> Result<()> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if *state != ExecState::Created {
-            return Err(Error::conflict(format!("Exec command {} has already run", self.id)));
+        let created = |state: &mut ExecState| {
+            let created = *state == ExecState::Created;
+            if created {
+                *state = ExecState::Starting;
+            }
+            created
+        };
+        if self.state.send_if_modified(created) {
+            return Ok(());
         }
-        *state = ExecState::Starting;
-        Ok(())
+        Err(Error::conflict(format!("Exec command {} has already run", self.id)))
     }
     fn process(&self) -> ProcessRef {
         ProcessRef { container: self.container.id.clone(), exec: Some(self.id.clone()) }
@@ -119,13 +126,19 @@ impl ExecHandle {
     pub async fn start_detached(&self) -> Result<()> {
         self.launch(None, None).await
     }
-    /// Sets its terminal's size.
+    /// Sets its terminal's size. Clients send it right behind the start: it waits until the process is there.
     ///
     /// # Errors
-    /// `Conflict` when it does not run.
+    /// `Conflict` when it has ended, or is not started in time.
     pub async fn resize(&self, height: u16, width: u16) -> Result<()> {
-        if !matches!(self.exec.state(), ExecState::Running { .. }) {
-            return Err(Error::conflict(format!("exec {} is not running", self.exec.id)));
+        let mut state = self.exec.state.subscribe();
+        let there = state.wait_for(|state| matches!(state, ExecState::Running { .. } | ExecState::Ended { .. }));
+        match tokio::time::timeout(RESIZE_WAIT, there).await.map(|state| state.map(|state| *state)) {
+            Ok(Ok(ExecState::Running { .. })) => {}
+            Err(_) => {
+                return Err(Error::conflict(format!("exec {} was not started within {RESIZE_WAIT:?}", self.exec.id)));
+            }
+            Ok(_) => return Err(Error::conflict(format!("exec {} is not running", self.exec.id))),
         }
         self.exec.container.shim()?.resize(&self.exec.process(), height, width).await
     }
@@ -296,7 +309,7 @@ pub(crate) async fn create(container: &ContainerHandle, spec: ExecSpec) -> Resul
         id: ExecId::random(),
         container: Arc::clone(&container.cell),
         spec,
-        state: Mutex::new(ExecState::Created),
+        state: watch::Sender::new(ExecState::Created),
         done: watch::Sender::new(None),
     });
     container.core.execs.insert(exec.id.clone(), Arc::clone(&exec));

@@ -168,6 +168,19 @@ impl Images {
         }
     }
 
+    /// For each image, the bytes of its layers that other images have too.
+    pub fn shared_bytes(&self) -> HashMap<ImageId, u64> {
+        let views = self.list();
+        let unique = |view: &ImageView| view.layers.iter().copied().collect::<std::collections::BTreeSet<_>>();
+        let mut owners: HashMap<Digest, usize> = HashMap::new();
+        for layer in views.iter().flat_map(|view| unique(view)) {
+            *owners.entry(layer).or_default() += 1;
+        }
+        let is_shared = |layer: &Digest| owners.get(layer).is_some_and(|owners| *owners > 1);
+        let bytes = |layer: Digest| self.inner.overlay.layer(layer).map_or(0, |layer| layer.bytes);
+        views.iter().map(|view| (view.id, unique(view).into_iter().filter(is_shared).map(bytes).sum())).collect()
+    }
+
     /// The directory that holds layers, writable ones too: what CRI names their file system by.
     pub fn layers_root(&self) -> String {
         self.inner.settings.snapshots_root.display().to_string()

@@ -57,7 +57,7 @@ pub(crate) struct DescriptorPlatform {
 }
 
 impl DescriptorPlatform {
-    fn platform(&self) -> Option<Platform> {
+    pub(crate) fn platform(&self) -> Option<Platform> {
         let named = !self.os.is_empty() && !self.architecture.is_empty() && self.os != "unknown";
         named.then(|| Platform::new(&self.os, &self.architecture, self.variant.as_deref()))
     }

@@ -321,7 +321,7 @@ pub(super) fn wanted_layers(config: &[u8], manifest: &ImageManifest) -> Result<V
 }
 
 /// A blob that is small enough for memory, checked.
-async fn small_blob(repository: &Repository, digest: Digest, size: u64) -> Result<Vec<u8>> {
+pub(super) async fn small_blob(repository: &Repository, digest: Digest, size: u64) -> Result<Vec<u8>> {
     let mut answer = repository.blob(digest, 0).await?;
     let mut bytes = Vec::new();
     while let Some(piece) = answer.next().await.map_err(|e| e.context(format!("blob {digest}")))? {

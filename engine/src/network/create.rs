@@ -123,7 +123,7 @@ pub(super) async fn remove(shared: &Arc<Shared>, name_or_id: &str) -> Result<()>
         }
         if !network.members.is_empty() {
             let message = format!("network {} id {} has active endpoints", record.name, record.id);
-            return Err(Error::conflict(message).context("error while removing network"));
+            return Err(Error::new(ErrorKind::Forbidden, message).context("error while removing network"));
         }
         // From here on nothing can be connected to it.
         state.networks.remove(&record.id);

@@ -363,7 +363,7 @@ impl Networks {
     /// Removes a network that has no endpoints.
     ///
     /// # Errors
-    /// `NotFound`, `Forbidden` for a predefined one, `Conflict` when it is in use.
+    /// `NotFound`, `Forbidden` for a predefined one and for one that is in use.
     pub async fn remove(&self, name_or_id: &str) -> Result<()> {
         let (shared, name) = (Arc::clone(&self.shared), name_or_id.to_owned());
         detached(async move { create::remove(&shared, &name).await }).await
@@ -381,7 +381,7 @@ impl Networks {
             match self.remove(view.id.as_str()).await {
                 Ok(()) => removed.push(view.name.clone()),
                 // Used or removed meanwhile.
-                Err(e) if matches!(e.kind(), crate::ErrorKind::Conflict | crate::ErrorKind::NotFound) => {}
+                Err(e) if matches!(e.kind(), crate::ErrorKind::Forbidden | crate::ErrorKind::NotFound) => {}
                 Err(error) => return Err(error),
             }
         }

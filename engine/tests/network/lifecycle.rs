@@ -199,7 +199,7 @@ fn networks_are_created_refused_and_removed() {
         assert_eq!(networks.get(&a.id.as_str()[..10]).unwrap().id, a.id);
         let used = Sandbox::start(&networks, &["app"], &[]).await;
         let error = networks.remove("app").await.unwrap_err();
-        assert!(error.kind() == ErrorKind::Conflict && error.message().contains("has active endpoints"), "{error}");
+        assert!(error.kind() == ErrorKind::Forbidden && error.message().contains("has active endpoints"), "{error}");
         assert_eq!(networks.remove("bridge").await.unwrap_err().kind(), ErrorKind::Forbidden);
         assert!(networks.prune(|_| true).await.unwrap().is_empty());
         networks.disconnect(&used.id).await.unwrap();

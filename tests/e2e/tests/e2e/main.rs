@@ -22,6 +22,7 @@ mod errors;
 mod events;
 mod handlers;
 mod images;
+mod libraries;
 mod lifecycle;
 mod limits;
 mod logs;
