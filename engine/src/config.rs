@@ -109,10 +109,13 @@ pub enum RuntimeConfig {
         /// Its path.
         path: PathBuf,
     },
-    /// Another containerd shim v2 binary.
+    /// Another containerd shim v2 binary: it makes the processes, our shim keeps the pod, the streams and the log.
     Shim {
         /// Its path.
         path: PathBuf,
+        /// A configuration file in that shim's own format, as `ConfigPath` of containerd's options.
+        #[serde(default)]
+        config: Option<PathBuf>,
     },
 }
 

@@ -10,6 +10,7 @@ const FILES: &[&str] = &[
     "metrics_v1.proto",
     "metrics_v2.proto",
     "runc_options.proto",
+    "runtime_options.proto",
     "sandbox.proto",
     "task.proto",
     "task_events.proto",

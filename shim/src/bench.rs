@@ -88,6 +88,7 @@ async fn once(runtime: &Builtin, reaper: &Reaper, options: &Options, spec: Rc<Sp
         stdin: copy(rustix::stdio::stdin()),
         stdout: copy(rustix::stdio::stdout()),
         stderr: copy(rustix::stdio::stderr()),
+        folder: None,
     };
     let request = CreateRequest {
         id: options.id.clone(),

@@ -12,6 +12,7 @@ use sys::pidfd::PidFd;
 use tokio::sync::watch;
 
 use crate::io::streams::Streams;
+use crate::runtime::other_shim::Elsewhere;
 use crate::state::{Input, ProcessState};
 
 /// The paths of Create and Exec, given back by State.
@@ -33,6 +34,7 @@ pub(crate) struct Process {
     state: Cell<ProcessState>,
     pid: Cell<i32>,
     pidfd: RefCell<Option<PidFd>>,
+    elsewhere: RefCell<Option<Rc<Elsewhere>>>,
     started_at_ns: Cell<i64>,
     exit: watch::Sender<Option<ExitRecord>>,
 }
@@ -46,6 +48,7 @@ impl Process {
             state: Cell::new(ProcessState::Added),
             pid: Cell::new(0),
             pidfd: RefCell::default(),
+            elsewhere: RefCell::default(),
             started_at_ns: Cell::new(0),
             exit: watch::Sender::new(None),
         }
@@ -69,6 +72,16 @@ impl Process {
         self.pid.set(pid);
         *self.pidfd.borrow_mut() = pidfd;
         self.streams.begin(console)
+    }
+
+    /// Another shim holds the process.
+    pub(crate) fn is_elsewhere(&self, process: Rc<Elsewhere>) {
+        *self.elsewhere.borrow_mut() = Some(process);
+    }
+
+    /// How the other shim that holds the process is asked, if one does.
+    pub(crate) fn elsewhere(&self) -> Option<Rc<Elsewhere>> {
+        self.elsewhere.borrow().clone()
     }
 
     pub(crate) fn pid(&self) -> i32 {

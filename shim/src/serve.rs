@@ -24,9 +24,10 @@ use crate::container::Container;
 use crate::events::Events;
 use crate::io::attach;
 use crate::reaper::Reaper;
-use crate::runtime::Runtime;
 use crate::runtime::builtin::{Builtin, raw};
 use crate::runtime::command::CommandRuntime;
+use crate::runtime::other_shim::OtherShimRuntime;
+use crate::runtime::{OciRuntime as _, Runtime};
 use crate::sandbox_service::Sandbox;
 
 /// The last events are given this long before the process ends.
@@ -92,6 +93,7 @@ pub(crate) async fn run(start: Start) -> io::Result<()> {
         tokio::task::spawn_local(end_with_creator(Rc::clone(&shim)));
     }
     shim.stop.notified().await;
+    end_other_shims(&shim).await;
     // The answer to the call that ended us is still to be sent: all that is ready runs before a timer does. A caller
     // waits for our end, so not longer than needed.
     tokio::time::sleep(ANSWER_TIME).await;
@@ -99,6 +101,14 @@ pub(crate) async fn run(start: Start) -> io::Result<()> {
     // those of a shim that was started after us for the same sandbox.
     shim.events.flush(FLUSH_MAX).await;
     Ok(())
+}
+
+/// What was not deleted leaves no shim of another's behind.
+async fn end_other_shims(shim: &Shim) {
+    let containers: Vec<_> = shim.containers.borrow().values().map(Rc::clone).collect();
+    for container in containers.iter().filter(|container| container.runtime.is_elsewhere()) {
+        let _ = container.runtime.delete(&container.id).await;
+    }
 }
 
 /// A shim whose creator ends while it holds nothing is of no use to anyone.
@@ -146,6 +156,12 @@ impl Shim {
                     Rc::clone(&self.reaper),
                 ))
             }
+            RuntimeChoice::Shim { binary, config } => Runtime::OtherShim(OtherShimRuntime::new(
+                binary.clone(),
+                config.clone(),
+                options.cgroup_driver,
+                Rc::clone(&self.reaper),
+            )),
         })
     }
 

@@ -14,18 +14,23 @@ use shim_api::proto::v1::types::ProcessInfo;
 use shim_api::proto::{gantry, runc};
 use shim_api::time::{now_unix_ns, timestamp};
 use shim_api::ttrpc::{Code, Error};
+use tokio::sync::oneshot;
 
 use crate::container::{Container, EXECS_MAX};
 use crate::events::Event;
 use crate::io::streams::{StreamOptions, Streams};
 use crate::oci::{Process as OciProcess, Spec};
 use crate::process::{Process, StdioPaths};
-use crate::runtime::{CreateRequest, ExecRequest, Failure, OciRuntime as _, cgroup_of};
+use crate::reaper::Exit;
+use crate::runtime::other_shim::Elsewhere;
+use crate::runtime::{CreateRequest, ExecRequest, Failure, OciRuntime as _, Runtime, cgroup_of};
 use crate::serve::Shim;
 use crate::state::{Input, ProcessState};
 use crate::{metrics, runtime};
 
 type Answer<T> = Result<T, Error>;
+/// A process of another shim, and its end.
+type Made = (Rc<Elsewhere>, oneshot::Receiver<Exit>);
 
 /// The failure as the protocol's error: a sentence, and for programs the step and the exit code to report.
 fn to_error(failure: &Failure) -> Error {
@@ -121,8 +126,8 @@ impl Shim {
             stderr: request.stderr.clone(),
             terminal,
         };
-        let (streams, stdio) = open_streams(&paths, &options)?;
         let runtime = self.runtime(&options, bundle.folder());
+        let (streams, stdio) = open_streams(&paths, &options, false, fifos_of(&runtime, &bundle, ""))?;
         let size = options.terminal_size.map(|size| (size.width, size.height));
         let size = size.or_else(|| {
             spec.process.as_ref().and_then(|process| process.console_size).map(|size| (size.width, size.height))
@@ -141,9 +146,9 @@ impl Shim {
             })
             .await
             .map_err(|failure| to_error(&failure))?;
-        let exit = self.reaper.watch(created.pid);
-        self.say_once(&created.warnings);
         let process = Rc::new(Process::new("", paths, streams));
+        let exit = self.end_of(&process, created.pid, created.elsewhere);
+        self.say_once(&created.warnings);
         process.apply(Input::Create).map_err(invalid)?;
         process
             .made(created.pid, created.pidfd, created.console)
@@ -157,6 +162,13 @@ impl Shim {
         tokio::task::spawn_local(Rc::clone(&container).watch_oom(Rc::clone(&self.events)));
         tokio::task::spawn_local(container.supervise(process, exit, Rc::clone(&self.events)));
         Ok(wire::CreateTaskResponse { pid })
+    }
+
+    /// How a process that was made will end: its parent learns it, or the other shim that made it.
+    fn end_of(&self, process: &Process, pid: i32, elsewhere: Option<Made>) -> oneshot::Receiver<Exit> {
+        let Some((there, exit)) = elsewhere else { return self.reaper.watch(pid) };
+        process.is_elsewhere(there);
+        exit
     }
 
     pub(crate) async fn start(self: Rc<Self>, request: wire::StartRequest) -> Answer<wire::StartResponse> {
@@ -188,7 +200,7 @@ impl Shim {
                 return Err(to_error(&failure));
             }
         };
-        let exit = self.reaper.watch(created.pid);
+        let exit = self.end_of(&process, created.pid, created.elsewhere);
         self.say_once(&created.warnings);
         process
             .made(created.pid, created.pidfd, created.console)
@@ -243,7 +255,8 @@ impl Shim {
             ..TaskOptions::default()
         };
         let wait = options.is_some_and(|options| options.wait_for_attach);
-        let (streams, stdio) = open_streams_waiting(&paths, &task, wait)?;
+        let fifos = fifos_of(&container.runtime, &container.bundle, &request.exec_id);
+        let (streams, stdio) = open_streams(&paths, &task, wait, fifos)?;
         let size = process.console_size.map(|size| (size.width, size.height));
         let pending = ExecRequest { process, process_json: text, stdio, terminal_size: size };
         let added = Rc::new(Process::new(&request.exec_id, paths, streams));
@@ -274,6 +287,9 @@ impl Shim {
             self.containers.borrow_mut().remove(&request.id);
         } else {
             container.execs.borrow_mut().remove(&request.exec_id);
+            if container.runtime.is_elsewhere() {
+                let _ = std::fs::remove_dir_all(container.bundle.fifos(&request.exec_id));
+            }
         }
         let _ = container.bundle.remove_exit(&request.exec_id);
         let answer = wire::DeleteResponse {
@@ -311,6 +327,9 @@ impl Shim {
         if request.exec_id.is_empty() && request.all {
             return container.runtime.kill(&container.id, signal, true).await.map_err(|f| to_error(&f));
         }
+        if let Some(elsewhere) = process.elsewhere() {
+            return elsewhere.signal(signal).await.map_err(|f| to_error(&f));
+        }
         process.signal(signal).map_err(|e| match e.raw_os_error() {
             Some(libc::ESRCH) => Error::new(Code::NotFound, format!("{}: process already finished", request.id)),
             _ => Error::new(Code::Internal, format!("kill {}: {e}", request.id)),
@@ -323,6 +342,9 @@ impl Shim {
         let (width, height) = (size("width", request.width)?, size("height", request.height)?);
         if process.state() == ProcessState::Stopped {
             return Err(refused(&request.id, "the process has ended"));
+        }
+        if let Some(elsewhere) = process.elsewhere() {
+            return elsewhere.resize(width, height).await.map_err(|f| to_error(&f));
         }
         process.streams.resize(width, height).map_err(|e| refused(&request.id, &e.to_string()))
     }
@@ -425,14 +447,16 @@ impl Shim {
     }
 }
 
-fn open_streams(paths: &StdioPaths, options: &TaskOptions) -> Answer<(Rc<Streams>, runtime::Stdio)> {
-    open_streams_waiting(paths, options, false)
+/// Where the FIFOs of a process are that another shim runs.
+fn fifos_of(runtime: &Runtime, bundle: &ContainerBundle, exec_id: &str) -> Option<PathBuf> {
+    runtime.is_elsewhere().then(|| bundle.fifos(exec_id))
 }
 
-fn open_streams_waiting(
+fn open_streams(
     paths: &StdioPaths,
     options: &TaskOptions,
     wait_for_attach: bool,
+    elsewhere: Option<PathBuf>,
 ) -> Answer<(Rc<Streams>, runtime::Stdio)> {
     // containerd's log URIs (binary://, file://) are programs and files of its own choosing.
     let fifos = [&*paths.stdin, &*paths.stdout, &*paths.stderr];
@@ -456,6 +480,7 @@ fn open_streams_waiting(
         log,
         wait_for_attach,
         fifos: named,
+        elsewhere,
     };
     Streams::new(&streams).map_err(|e| Error::new(Code::Internal, format!("streams: {e}")))
 }

@@ -42,6 +42,12 @@ async fn crun() {
     suite(RuntimeChoice::Command { binary: "crun".into(), root: None }).await;
 }
 
+/// Debian's shim for runc, as containerd would run it.
+#[tokio::test]
+async fn another_shim() {
+    suite(RuntimeChoice::Shim { binary: "containerd-shim-runc-v2".into(), config: None }).await;
+}
+
 /// Whether this host has nothing but the second version of cgroups.
 fn v2() -> bool {
     std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists()

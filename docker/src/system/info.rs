@@ -109,7 +109,7 @@ fn runtimes(config: &EngineConfig) -> BTreeMap<String, Runtime> {
     let one = |runtime: &RuntimeConfig| match runtime {
         RuntimeConfig::Builtin => Runtime { path: config.shim.display().to_string(), ..Runtime::default() },
         RuntimeConfig::Oci { path } => Runtime { path: path.display().to_string(), ..Runtime::default() },
-        RuntimeConfig::Shim { path } => Runtime { runtime_type: path.display().to_string(), ..Runtime::default() },
+        RuntimeConfig::Shim { path, .. } => Runtime { runtime_type: path.display().to_string(), ..Runtime::default() },
     };
     config.runtimes.iter().map(|(name, runtime)| (name.clone(), one(runtime))).collect()
 }

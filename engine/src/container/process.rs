@@ -417,6 +417,9 @@ fn task_options(core: &Core, record: &ContainerRecord, sandbox: &SandboxView) ->
     let spec = &record.spec;
     let runtime = match core.config.runtimes.get(&sandbox.runtime) {
         Some(RuntimeConfig::Oci { path }) => RuntimeChoice::Command { binary: path.clone(), root: None },
+        Some(RuntimeConfig::Shim { path, config }) => {
+            RuntimeChoice::Shim { binary: path.clone(), config: config.clone() }
+        }
         _ => RuntimeChoice::Builtin,
     };
     let log = log_sink(&spec.log, &record.log_path);

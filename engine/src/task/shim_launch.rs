@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use shim_api::bundle::ShimBundle;
+use shim_api::bundle::{ContainerBundle, OtherShim, ShimBundle};
 use shim_api::proto::task::v3;
 use shim_api::sandbox::SandboxClient;
 use shim_api::task::{TaskClient, TaskVersion};
@@ -34,6 +34,7 @@ const FD_NETNS: u32 = 4;
 const ANSWER_WAIT: Duration = Duration::from_secs(2);
 /// Tries to remove a bundle that a shim still writes into.
 const REMOVE_TRIES_MAX: u32 = 20;
+const SIGKILL: i32 = 9;
 /// Bytes of a shim's log that are shown when it fails.
 const LOG_SHOWN_BYTES: u64 = 2048;
 
@@ -65,11 +66,7 @@ impl ShimRuntime {
 
     fn check_handler(&self, runtime: &str) -> Result<()> {
         match self.runtimes.get(runtime) {
-            Some(RuntimeConfig::Builtin | RuntimeConfig::Oci { .. }) => Ok(()),
-            Some(RuntimeConfig::Shim { path }) => Err(Error::not_implemented(format!(
-                "runtime {runtime:?}: running another shim ({}) is not built",
-                path.display()
-            ))),
+            Some(_) => Ok(()),
             None => Err(Error::invalid(format!("unknown or invalid runtime name: {runtime}"))),
         }
     }
@@ -207,6 +204,7 @@ pub(crate) async fn kill_orphans(bundle: &ShimBundle, driver: CgroupDriver) {
     let work = move || {
         let Ok(entries) = std::fs::read_dir(folder) else { return };
         for entry in entries.flatten() {
+            end_other_shim(&ContainerBundle::at(entry.path()));
             let Some(path) = cgroup_of(&entry.path().join("config.json")) else { continue };
             if let Err(error) = end_cgroup(driver, &path) {
                 tracing::warn!(cgroup = path, %error, "processes without a shim could not be ended");
@@ -215,6 +213,27 @@ pub(crate) async fn kill_orphans(bundle: &ShimBundle, driver: CgroupDriver) {
     };
     if let Err(error) = tokio::task::spawn_blocking(work).await {
         tracing::warn!(%error, "processes without a shim could not be ended");
+    }
+}
+
+/// Ends the shim of another's that ran a container for a shim of ours that is gone.
+fn end_other_shim(bundle: &ContainerBundle) {
+    let Ok(text) = std::fs::read(bundle.other_shim()) else { return };
+    let Ok(other) = serde_json::from_slice::<OtherShim>(&text) else { return };
+    // The descriptor first: what it holds cannot become another process while its command line is read.
+    let process = (other.pid > 1).then(|| sys::pidfd::PidFd::open(other.pid).ok()).flatten();
+    let line = std::fs::read(format!("/proc/{}/cmdline", other.pid)).unwrap_or_default();
+    let id = bundle.folder().file_name().map(std::ffi::OsStr::as_bytes).unwrap_or_default();
+    if let Some(process) = process.filter(|_| line.split(|b| *b == 0).any(|word| word == id))
+        && let Err(error) = process.send_signal(SIGKILL)
+    {
+        tracing::warn!(pid = other.pid, %error, "the shim that ran a container cannot be ended");
+    }
+    match std::fs::remove_file(&other.socket) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(socket = %other.socket.display(), %error, "the socket of a shim cannot be removed");
+        }
+        _ => {}
     }
 }
 

@@ -7,12 +7,16 @@
 //!     shim.log                         what the shim has to say
 //!     <container-id>/                  bundle of a container (Create's `bundle`)
 //!         config.json                  OCI runtime spec, written before Create
+//!         other-shim.json              OtherShim, while another shim runs the container
+//!         io/<exec-id>/std{in,out,err} FIFOs to that shim; exec-id is `init` for the first process
 //!         exit.json                    ExitRecord of the first process, until Delete
 //!         exec/<exec-id>.json          ExitRecord of an exec, until Delete
 //! ```
 
 use std::io;
 use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
 
 use crate::options::ExitRecord;
 
@@ -69,6 +73,15 @@ impl ShimBundle {
     }
 }
 
+/// The process of another shim that runs a container for ours, for whoever clears up after both.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OtherShim {
+    /// Its process id; 0 when it did not say.
+    pub pid: i32,
+    /// Its ttrpc socket.
+    pub socket: PathBuf,
+}
+
 /// Bundle folder of a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerBundle {
@@ -92,6 +105,18 @@ impl ContainerBundle {
     #[must_use]
     pub fn config(&self) -> PathBuf {
         self.folder.join("config.json")
+    }
+
+    /// Where it is written which other shim runs the container.
+    #[must_use]
+    pub fn other_shim(&self) -> PathBuf {
+        self.folder.join("other-shim.json")
+    }
+
+    /// The folder of the FIFOs of a process that another shim runs.
+    #[must_use]
+    pub fn fifos(&self, exec_id: &str) -> PathBuf {
+        self.folder.join("io").join(if exec_id.is_empty() { "init" } else { exec_id })
     }
 
     /// The record of the end of a process; the first one for an empty `exec_id`.

@@ -84,6 +84,13 @@ pub enum RuntimeChoice {
         /// The program's `--root`; the default is a folder of the bundle.
         root: Option<PathBuf>,
     },
+    /// Another containerd shim v2, which makes the processes; streams, logs and exit records stay with ours.
+    Shim {
+        /// Absolute path, or a name that is looked up in our shim's `PATH`.
+        binary: PathBuf,
+        /// That shim's own configuration file (`runtimeoptions.v1.Options`), if it takes one.
+        config: Option<PathBuf>,
+    },
 }
 
 /// Who makes cgroups.

@@ -63,6 +63,13 @@ pub mod services {
 pub mod runc {
     include!(concat!(env!("OUT_DIR"), "/containerd.runc.v1.rs"));
 }
+/// `runtimeoptions`: options of any other runtime.
+pub mod runtimeoptions {
+    /// Version 1.
+    pub mod v1 {
+        include!(concat!(env!("OUT_DIR"), "/runtimeoptions.v1.rs"));
+    }
+}
 /// `io.containerd.cgroups.v1`: metrics as containerd's clients expect them on cgroup v1.
 pub mod metrics_v1 {
     include!(concat!(env!("OUT_DIR"), "/io.containerd.cgroups.v1.rs"));

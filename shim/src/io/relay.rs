@@ -10,6 +10,7 @@ use shim_api::log_format::Stream;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
 
 use super::streams::Outputs;
 use crate::runtime::builtin::raw;
@@ -21,6 +22,8 @@ const CHUNK_BYTES: usize = 32 << 10;
 const DRAIN_BYTES_MAX: usize = 2 << 20;
 /// What was written to a terminal arrives a moment later.
 const TERMINAL_SETTLE: Duration = Duration::from_millis(100);
+/// What another shim still carries when it says that the process has ended; it closes the FIFO after the last byte.
+const FIFO_SETTLE: Duration = Duration::from_secs(2);
 
 thread_local! {
     static CHUNK: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -33,6 +36,8 @@ pub(crate) enum Source {
     Pipe(Rc<AsyncFd<OwnedFd>>),
     /// Our end of a terminal.
     Terminal(Rc<AsyncFd<OwnedFd>>),
+    /// A FIFO that another shim writes what it reads from the process.
+    Fifo(Rc<AsyncFd<OwnedFd>>),
 }
 
 impl Source {
@@ -41,14 +46,23 @@ impl Source {
         Ok(Self::Pipe(Rc::new(raw::watch(fd, Interest::READABLE)?)))
     }
 
+    pub(crate) fn fifo(fd: OwnedFd) -> io::Result<Self> {
+        Ok(Self::Fifo(Rc::new(raw::watch(fd, Interest::READABLE)?)))
+    }
+
     const fn fd(&self) -> &Rc<AsyncFd<OwnedFd>> {
         match self {
-            Self::Pipe(fd) | Self::Terminal(fd) => fd,
+            Self::Pipe(fd) | Self::Terminal(fd) | Self::Fifo(fd) => fd,
         }
     }
 
-    const fn is_terminal(&self) -> bool {
-        matches!(self, Self::Terminal(_))
+    /// How long after the process's end something that it wrote may still come.
+    const fn settles(&self) -> Duration {
+        match self {
+            Self::Pipe(_) => Duration::ZERO,
+            Self::Terminal(_) => TERMINAL_SETTLE,
+            Self::Fifo(_) => FIFO_SETTLE,
+        }
     }
 }
 
@@ -92,7 +106,7 @@ pub(crate) async fn run(
 ) {
     let mut drained = Some(drained);
     let mut after_exit = 0_usize;
-    let mut settled = false;
+    let mut settled = None;
     loop {
         match read_now(&source, stream, &outputs) {
             Read::Some(bytes, len) => {
@@ -110,9 +124,9 @@ pub(crate) async fn run(
             Read::Nothing => {}
         }
         if *exited.borrow() && drained.is_some() {
-            if source.is_terminal() && !settled {
-                settled = true;
-                let _ = tokio::time::timeout(TERMINAL_SETTLE, wait_readable(&source)).await;
+            let until = *settled.get_or_insert_with(|| Instant::now() + source.settles());
+            if Instant::now() < until {
+                let _ = tokio::time::timeout_at(until, wait_readable(&source)).await;
                 continue;
             }
             outputs.log.borrow_mut().flush(stream);

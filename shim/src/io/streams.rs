@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -41,6 +41,8 @@ pub(crate) struct StreamOptions<'a> {
     pub(crate) wait_for_attach: bool,
     /// containerd's FIFOs; empty where there is none.
     pub(crate) fifos: [&'a str; 3],
+    /// Another shim runs the process: its streams are FIFOs made in this folder, and its terminal is that shim's.
+    pub(crate) elsewhere: Option<PathBuf>,
 }
 
 /// Who gets output.
@@ -195,27 +197,38 @@ impl Streams {
             exited: watch::Sender::new(false),
             closed: Cell::new(false),
         };
-        let stdio = if options.terminal { Stdio::default() } else { streams.pipes(options)? };
+        let own_terminal = options.terminal && options.elsewhere.is_none();
+        let stdio = if own_terminal { Stdio::default() } else { streams.pipes(options)? };
         Ok((Rc::new(streams), stdio))
     }
 
     fn pipes(&self, options: &StreamOptions<'_>) -> io::Result<Stdio> {
-        let mut stdio = Stdio::default();
-        for stream in [Stream::Stdout, Stream::Stderr] {
-            let (read, write) = io::pipe()?;
-            self.sources.borrow_mut().push((Source::pipe(read.into())?, stream));
-            let write = Some(OwnedFd::from(write));
+        let mut stdio = Stdio { folder: options.elsewhere.clone(), ..Stdio::default() };
+        let pipe = |name: &str| -> io::Result<(OwnedFd, OwnedFd)> {
+            let Some(folder) = &options.elsewhere else {
+                let (read, write) = io::pipe()?;
+                return Ok((read.into(), write.into()));
+            };
+            std::fs::create_dir_all(folder)?;
+            sys::fifo::pair(&folder.join(name))
+        };
+        for (stream, name) in [(Stream::Stdout, "stdout"), (Stream::Stderr, "stderr")] {
+            if options.terminal && stream == Stream::Stderr {
+                continue;
+            }
+            let (read, write) = pipe(name)?;
+            let source = if options.elsewhere.is_some() { Source::fifo(read)? } else { Source::pipe(read)? };
+            self.sources.borrow_mut().push((source, stream));
             match stream {
-                Stream::Stdout => stdio.stdout = write,
-                Stream::Stderr => stdio.stderr = write,
+                Stream::Stdout => stdio.stdout = Some(write),
+                Stream::Stderr => stdio.stderr = Some(write),
             }
         }
-        if options.stdin || !options.fifos[0].is_empty() {
-            let (read, write) = io::pipe()?;
-            let write = OwnedFd::from(write);
+        if options.stdin || options.terminal || !options.fifos[0].is_empty() {
+            let (read, write) = pipe("stdin")?;
             rustix::io::ioctl_fionbio(&write, true)?;
             *self.stdin.borrow_mut() = Some(Rc::new(raw::watch(write, Interest::WRITABLE)?));
-            stdio.stdin = Some(read.into());
+            stdio.stdin = Some(read);
         }
         Ok(stdio)
     }

@@ -85,7 +85,7 @@ impl CommandRuntime {
         let _ = std::fs::remove_file(&log);
         match exit {
             Ok(Ok(exit)) if exit.status == 0 => Ok(()),
-            Ok(_) => Err(self.failure(verb, &said)),
+            Ok(_) => Err(told(&self.binary, verb, &said)),
             Err(_elapsed) => {
                 if let Ok(stuck) = PidFd::open(pid) {
                     let _ = stuck.send_signal(libc::SIGKILL);
@@ -93,24 +93,6 @@ impl CommandRuntime {
                 Err(Failure::new("runtime", format!("{} {verb}: no end within {DEADLINE:?}", self.binary.display())))
             }
         }
-    }
-
-    /// The program's words, with the step that callers tell apart: whether the user's program could be run.
-    fn failure(&self, verb: &str, said: &str) -> Failure {
-        // Each program has its own words, but for the kernel's own, which docker's CLI looks for as Go writes them.
-        let said = said
-            .replace("No such file or directory", "no such file or directory")
-            .replace("Permission denied", "permission denied");
-        let lower = said.to_lowercase();
-        let errno = if lower.contains("not found in $path") || lower.contains("no such file or directory") {
-            libc::ENOENT
-        } else if lower.contains("permission denied") {
-            libc::EACCES
-        } else {
-            0
-        };
-        let step = if errno != 0 && matches!(verb, "create" | "start" | "exec") { "exec" } else { "runtime" };
-        Failure { step: step.to_owned(), errno, message: format!("{} {verb}: {said}", self.binary.display()) }
     }
 
     /// The process whose id the program wrote.
@@ -123,7 +105,25 @@ impl CommandRuntime {
     }
 }
 
-fn search_path() -> std::ffi::OsString {
+/// The program's words, with the step that callers tell apart: whether the user's program could be run.
+pub(super) fn told(program: &Path, verb: &str, said: &str) -> Failure {
+    // Each program has its own words, but for the kernel's own, which docker's CLI looks for as Go writes them.
+    let said = said
+        .replace("No such file or directory", "no such file or directory")
+        .replace("Permission denied", "permission denied");
+    let lower = said.to_lowercase();
+    let errno = if lower.contains("not found in $path") || lower.contains("no such file or directory") {
+        libc::ENOENT
+    } else if lower.contains("permission denied") {
+        libc::EACCES
+    } else {
+        0
+    };
+    let step = if errno != 0 && matches!(verb, "create" | "start" | "exec") { "exec" } else { "runtime" };
+    Failure { step: step.to_owned(), errno, message: format!("{} {verb}: {said}", program.display()) }
+}
+
+pub(super) fn search_path() -> std::ffi::OsString {
     std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into())
 }
 
@@ -199,7 +199,8 @@ fn console_socket(wanted: bool, number: u64) -> Result<Option<ConsoleSocket>> {
 
 /// Puts the root file system where the program expects it, in a mount namespace that only the program and its
 /// container see.
-fn attach_rootfs(mount: &OwnedFd, at: &Path) -> io::Result<()> {
+pub(super) fn attach_rootfs(mount: Option<&OwnedFd>, at: &Path) -> io::Result<()> {
+    let Some(mount) = mount else { return Ok(()) };
     sys::namespace::unshare(CloneFlags::NEW_MOUNT)?;
     sys::mount::change_propagation(Path::new("/"), Propagation::Slave)?;
     sys::mount::attach_at(mount, at)
@@ -233,7 +234,7 @@ impl OciRuntime for CommandRuntime {
             }
             with_stdio(program.arg(&id), stdio)
         };
-        let prepare = move || mount.as_ref().map_or(Ok(()), |mount| attach_rootfs(mount, &root));
+        let prepare = move || attach_rootfs(mount.as_ref(), &root);
         self.run_prepared(&bundle, "create", build, prepare).await?;
         let (pid, pidfd) = Self::adopt(&pid_file)?;
         let console = console
@@ -241,7 +242,7 @@ impl OciRuntime for CommandRuntime {
             .transpose()
             .map_err(|e| Failure::io("console", "", &e))?;
         self.containers.borrow_mut().insert(id, Rc::new(Known { bundle, cgroup }));
-        Ok(Created { pid, pidfd, console, warnings: Vec::new() })
+        Ok(Created { pid, pidfd, console, warnings: Vec::new(), elsewhere: None })
     }
 
     async fn start(&self, id: &str) -> Result<()> {
@@ -271,7 +272,7 @@ impl OciRuntime for CommandRuntime {
             .map(|console| console.receive(request.terminal_size))
             .transpose()
             .map_err(|e| Failure::io("console", "", &e))?;
-        Ok(Created { pid, pidfd, console, warnings: Vec::new() })
+        Ok(Created { pid, pidfd, console, warnings: Vec::new(), elsewhere: None })
     }
 
     async fn kill(&self, id: &str, signal: i32, all: bool) -> Result<()> {

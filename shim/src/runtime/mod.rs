@@ -2,6 +2,7 @@
 
 pub(crate) mod builtin;
 pub(crate) mod command;
+pub(crate) mod other_shim;
 
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -12,8 +13,10 @@ use shim_api::options::CgroupDriver;
 use shim_api::proto::types::Mount as RootfsMount;
 use sys::cgroup::{CgroupStats, Limits};
 use sys::pidfd::PidFd;
+use tokio::sync::oneshot;
 
 use crate::oci::{Process, Spec};
+use crate::reaper::Exit;
 
 /// The three streams of a new process. `None` is `/dev/null`.
 #[derive(Debug, Default)]
@@ -21,6 +24,8 @@ pub(crate) struct Stdio {
     pub(crate) stdin: Option<OwnedFd>,
     pub(crate) stdout: Option<OwnedFd>,
     pub(crate) stderr: Option<OwnedFd>,
+    /// They are FIFOs in this folder: `stdin`, `stdout`, `stderr`.
+    pub(crate) folder: Option<PathBuf>,
 }
 
 /// What is needed to make a container.
@@ -62,6 +67,8 @@ pub(crate) struct Created {
     pub(crate) console: Option<OwnedFd>,
     /// What went otherwise than asked, for people.
     pub(crate) warnings: Vec<String>,
+    /// Another shim made it: how to reach it there, and its end.
+    pub(crate) elsewhere: Option<(Rc<other_shim::Elsewhere>, oneshot::Receiver<Exit>)>,
 }
 
 /// Why a process could not be made: the step, the kernel's error, and what a command line tool reports.
@@ -177,11 +184,12 @@ pub(crate) fn root_path(spec: &Spec, bundle: &Path) -> PathBuf {
     spec.root.as_ref().map_or_else(|| bundle.join("rootfs"), |root| bundle.join(&root.path))
 }
 
-/// One of the two implementations.
+/// One of the implementations.
 #[derive(Debug)]
 pub(crate) enum Runtime {
     Builtin(Rc<builtin::Builtin>),
     Command(command::CommandRuntime),
+    OtherShim(other_shim::OtherShimRuntime),
 }
 
 /// Calls the method of whichever it is.
@@ -190,6 +198,7 @@ macro_rules! either {
         match $self {
             Self::Builtin($runtime) => $call,
             Self::Command($runtime) => $call,
+            Self::OtherShim($runtime) => $call,
         }
     };
 }
@@ -237,6 +246,11 @@ impl OciRuntime for Runtime {
 }
 
 impl Runtime {
+    /// The processes belong to another shim.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        matches!(self, Self::OtherShim(_))
+    }
+
     /// Writes a memory image of the container.
     ///
     /// Always refused: criu is not driven yet.

@@ -182,6 +182,7 @@ pub(super) async fn create(
                 pidfd: Some(launched.pidfd),
                 console: said.console,
                 warnings: said.warnings,
+                elsewhere: None,
             },
             channel: launched.channel,
         }),

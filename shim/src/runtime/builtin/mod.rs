@@ -246,6 +246,7 @@ impl OciRuntime for Builtin {
                 pidfd: Some(launched.pidfd),
                 console: said.console,
                 warnings: said.warnings,
+                elsewhere: None,
             }),
             Err(failure) => {
                 let _ = launched.pidfd.send_signal(libc::SIGKILL);
