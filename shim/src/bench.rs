@@ -99,6 +99,7 @@ async fn once(runtime: &Builtin, reaper: &Reaper, options: &Options, spec: Rc<Sp
         cgroup_driver: shim_api::options::CgroupDriver::Cgroupfs,
         terminal_size: None,
         no_new_keyring: false,
+        shm: None,
         init: false,
     };
     let created = runtime.create(request).await?;

@@ -2,11 +2,12 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
+use shim_api::bundle::ShimBundle;
 use shim_api::options::{self, IdMapping, NamespaceMode, SandboxNamespaces, SandboxOptions};
 use shim_api::proto::sandbox as wire;
 use shim_api::proto::types::Platform;
@@ -31,6 +32,7 @@ const STOP_MIN: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Sandbox {
     id: String,
+    bundle: ShimBundle,
     options: SandboxOptions,
     network: RefCell<Option<OwnedFd>>,
     held: RefCell<Vec<(NamespaceKind, OwnedFd)>>,
@@ -63,7 +65,17 @@ impl Sandbox {
             uts: self.path(NamespaceKind::Uts),
             pid: self.path(NamespaceKind::Pid),
             user: self.path(NamespaceKind::User),
+            shm: self.path(NamespaceKind::Mount).map(|_| self.bundle.shm()),
         }
+    }
+}
+
+impl Sandbox {
+    /// A copy of the held `/dev/shm`.
+    fn shm(&self) -> std::io::Result<Option<OwnedFd>> {
+        let held = self.held.borrow();
+        let Some((_, fd)) = held.iter().find(|(kind, _)| *kind == NamespaceKind::Mount) else { return Ok(None) };
+        sys::mount::clone_from(fd.as_fd(), Path::new("/")).map(Some)
     }
 }
 
@@ -77,6 +89,16 @@ impl Shim {
         sandbox
             .filter(|sandbox| sandbox.id == id)
             .ok_or_else(|| Error::new(Code::NotFound, format!("sandbox {id} not found")))
+    }
+
+    /// A copy of the `/dev/shm` that a container shares: that of process `of`'s container, else the sandbox's.
+    pub(crate) fn shared_memory(&self, of: Option<i32>) -> std::io::Result<Option<OwnedFd>> {
+        if let Some(pid) = of {
+            let namespace = sys::namespace::of_process(pid, NamespaceKind::Mount)?;
+            return sys::mount::clone_from(namespace.as_fd(), Path::new("/dev/shm")).map(Some);
+        }
+        let sandbox = self.sandbox.borrow().clone();
+        sandbox.map_or(Ok(None), |sandbox| sandbox.shm())
     }
 
     pub(crate) fn sandbox_is_held(&self) -> bool {
@@ -107,6 +129,7 @@ impl Shim {
         };
         let sandbox = Sandbox {
             id: request.sandbox_id,
+            bundle: ShimBundle::at(PathBuf::from(&request.bundle_path)),
             options,
             network: RefCell::new(network),
             held: RefCell::default(),
@@ -161,6 +184,7 @@ impl Shim {
             hostname: options.hostname.clone().unwrap_or_default(),
             domainname: options.domainname.clone().unwrap_or_default(),
             sysctls: options.sysctls.clone(),
+            shm_bytes: options.shm_bytes,
         };
         let held = self.builtin.hold(request).await?;
         let mut namespaces = held.namespaces;

@@ -1,7 +1,7 @@
 //! The Task service: decode, call, encode; one short function for each RPC.
 
 use std::cell::RefCell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -126,6 +126,7 @@ impl Shim {
             stderr: request.stderr.clone(),
             terminal,
         };
+        let shm = self.shared_memory_of(&bundle, &spec, options.shm_of)?;
         let runtime = self.runtime(&options, bundle.folder());
         let (streams, stdio) = open_streams(&paths, &options, false, fifos_of(&runtime, &bundle, ""))?;
         let size = options.terminal_size.map(|size| (size.width, size.height));
@@ -143,6 +144,7 @@ impl Shim {
                 terminal_size: size,
                 no_new_keyring: options.no_new_keyring,
                 init: options.init,
+                shm,
             })
             .await
             .map_err(|failure| to_error(&failure))?;
@@ -162,6 +164,23 @@ impl Shim {
         tokio::task::spawn_local(Rc::clone(&container).watch_oom(Rc::clone(&self.events)));
         tokio::task::spawn_local(container.supervise(process, exit, Rc::clone(&self.events)));
         Ok(wire::CreateTaskResponse { pid })
+    }
+
+    /// The shared memory that the spec mounts, if it does.
+    fn shared_memory_of(
+        &self,
+        bundle: &ContainerBundle,
+        spec: &Spec,
+        of: Option<i32>,
+    ) -> Answer<Option<runtime::SharedMemory>> {
+        let source = bundle.shm();
+        if !spec.mounts.iter().any(|mount| Path::new(&mount.source) == source) {
+            return Ok(None);
+        }
+        let failed = |why: String| Error::new(Code::Internal, format!("shared memory: {why}"));
+        let mount = self.shared_memory(of).map_err(|e| failed(e.to_string()))?;
+        let mount = mount.ok_or_else(|| failed("the sandbox holds none".to_owned()))?;
+        Ok(Some(runtime::SharedMemory { source, mount }))
     }
 
     /// How a process that was made will end: its parent learns it, or the other shim that made it.

@@ -5,6 +5,7 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use shim_api::bundle::ShimBundle;
 use shim_api::options::{self, LogSink, RuntimeChoice, TaskOptions, TerminalSize};
 use sys::capability::CapabilitySet;
 use sys::seccomp::Profile;
@@ -17,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::id::{ContainerId, ImageId};
 use crate::sandbox::SandboxView;
 use crate::sandbox::handle::UpSandbox;
+use crate::sandbox::record::HeldNamespaces;
 use crate::spec::build::{self, Known};
 use crate::spec::cdi::Edits;
 use crate::spec::facts::{DeviceNode, HostFacts, NamespaceAt, ResolvedMount, SandboxFacts, UserFacts};
@@ -197,7 +199,7 @@ fn sandbox_facts(core: &Core, record: &ContainerRecord, view: &SandboxView, up: 
     let (resolv_conf, hostname_file, hosts_file) = record.etc_paths.clone();
     Ok(SandboxFacts {
         network,
-        shm_path: shared_memory(core, view, own, &ipc)?,
+        shm_path: shared_memory(core, record, view, &up.held),
         ipc,
         uts,
         pid,
@@ -205,7 +207,7 @@ fn sandbox_facts(core: &Core, record: &ContainerRecord, view: &SandboxView, up: 
         user,
         hostname: up.hostname.clone(),
         domainname: pod.domainname.clone(),
-        shm_bytes: pod.shm_bytes,
+        shm_bytes: pod.shm_size(),
         resolv_conf,
         hostname_file,
         hosts_file,
@@ -214,17 +216,16 @@ fn sandbox_facts(core: &Core, record: &ContainerRecord, view: &SandboxView, up: 
     })
 }
 
-/// Containers of a pod that share IPC share /dev/shm too: a directory of the bundle, which is on the run root's tmpfs.
-fn shared_memory(core: &Core, view: &SandboxView, own: bool, ipc: &NamespaceAt) -> Result<Option<String>> {
-    if own || !matches!(ipc, NamespaceAt::Path(_)) {
-        return Ok(None);
+/// Whoever shares IPC shares /dev/shm too: the pod's, or that of another container.
+fn shared_memory(core: &Core, record: &ContainerRecord, view: &SandboxView, held: &HeldNamespaces) -> Option<String> {
+    match record.spec.namespaces.ipc {
+        NamespaceMode::Container(_) => {
+            let source = ShimBundle::new(&core.config.run, view.id.as_str()).shm();
+            Some(source.to_string_lossy().into_owned())
+        }
+        NamespaceMode::Sandbox => Some(held.shm.clone()).filter(|source| !source.is_empty()),
+        NamespaceMode::Private | NamespaceMode::Host => None,
     }
-    use std::os::unix::fs::PermissionsExt as _;
-    let dir = core.config.run.join("shim").join(view.id.as_str()).join("shm");
-    let named = |e: std::io::Error| Error::from(e).context(format!("make {}", dir.display()));
-    std::fs::create_dir_all(&dir).map_err(named)?;
-    std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o1777)).map_err(named)?;
-    Ok(Some(dir.to_string_lossy().into_owned()))
 }
 
 fn namespace(core: &Core, mode: &NamespaceMode, held: &str, kind: &str) -> Result<NamespaceAt> {
@@ -239,10 +240,15 @@ fn namespace(core: &Core, mode: &NamespaceMode, held: &str, kind: &str) -> Resul
 }
 
 fn of_container(core: &Core, other: &ContainerId, kind: &str) -> Result<String> {
+    Ok(format!("/proc/{}/ns/{kind}", pid_of(core, other, kind)?))
+}
+
+/// The first process of a container whose namespace is to be joined.
+fn pid_of(core: &Core, other: &ContainerId, kind: &str) -> Result<i32> {
     let cell = core.containers.get(other).ok_or_else(|| Error::not_found(format!("No such container: {other}")))?;
-    match cell.view().pid {
-        0 => Err(Error::conflict(format!("cannot join {kind} namespace of a non running container: {other}"))),
-        pid => Ok(format!("/proc/{pid}/ns/{kind}")),
+    match i32::try_from(cell.view().pid) {
+        Ok(pid) if pid > 0 => Ok(pid),
+        _ => Err(Error::conflict(format!("cannot join {kind} namespace of a non running container: {other}"))),
     }
 }
 
@@ -439,6 +445,10 @@ fn task_options(core: &Core, record: &ContainerRecord, sandbox: &SandboxView) ->
             CgroupDriver::Systemd => options::CgroupDriver::Systemd,
         },
         init: spec.init,
+        shm_of: match &spec.namespaces.ipc {
+            NamespaceMode::Container(other) => Some(pid_of(core, other, "ipc")?),
+            _ => None,
+        },
         no_new_keyring: false,
     })
 }

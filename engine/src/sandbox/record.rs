@@ -45,6 +45,9 @@ pub struct HeldNamespaces {
     pub pid: String,
     /// User.
     pub user: String,
+    /// What a bind mount of the pod's `/dev/shm` names as its source.
+    #[serde(default)]
+    pub shm: String,
 }
 
 /// What a view shows beside the record.

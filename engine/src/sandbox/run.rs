@@ -212,10 +212,11 @@ impl SandboxDriver {
             UserNamespaceSpec::Host => Default::default(),
             UserNamespaceSpec::Mapped { uids, gids } => (id_mappings(uids), id_mappings(gids)),
         };
+        let ipc = mode(&spec.ipc, Held::Sandbox);
         let held = shim
             .hold(SandboxOptions {
                 network: if host_network { Held::Host } else { Held::Sandbox },
-                ipc: mode(&spec.ipc, Held::Sandbox),
+                ipc,
                 uts: if host_network { Held::Host } else { mode(&spec.uts, Held::Sandbox) },
                 pid: mode(&spec.pid, shared_pid),
                 uid_mappings,
@@ -223,6 +224,7 @@ impl SandboxDriver {
                 hostname: (!host_network).then(|| facts::hostname(&self.record)),
                 domainname: Some(spec.domainname.clone()).filter(|d| !d.is_empty()),
                 sysctls: spec.sysctls.clone(),
+                shm_bytes: (ipc == Held::Sandbox).then(|| spec.shm_size()),
                 cgroup: None,
             })
             .await?;
@@ -239,6 +241,7 @@ impl SandboxDriver {
             uts: text(held.uts),
             pid: text(held.pid),
             user: text(held.user),
+            shm: text(held.shm),
         })
     }
 

@@ -62,7 +62,7 @@ pub struct SandboxFacts {
     pub hostname: String,
     /// NIS domain name; set only in a new UTS namespace.
     pub domainname: String,
-    /// Directory shared as /dev/shm, or `None` for a tmpfs of the container's own.
+    /// Source of the bind mount of a shared /dev/shm, or `None` for a tmpfs of the container's own.
     pub shm_path: Option<String>,
     /// Size of that tmpfs in bytes.
     pub shm_bytes: u64,

@@ -147,6 +147,13 @@ pub struct SandboxSpec {
     pub door_document: String,
 }
 
+impl SandboxSpec {
+    /// Size of /dev/shm in bytes: as asked for, else docker's and Kubernetes' default.
+    pub fn shm_size(&self) -> u64 {
+        if self.shm_bytes == 0 { 64 << 20 } else { self.shm_bytes }
+    }
+}
+
 /// What CRI calls PodSandboxMetadata.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PodIdentity {

@@ -74,7 +74,7 @@ fn defaults(spec: &ContainerSpec, known: Known<'_>) -> Vec<Default> {
         match &sandbox.shm_path {
             Some(path) => list.push(("/dev/shm", "bind", path.clone(), words("rbind,nosuid,noexec,nodev"))),
             None => {
-                let size = format!("nosuid,noexec,nodev,mode=1777,size={}", shm_bytes(sandbox.shm_bytes));
+                let size = format!("nosuid,noexec,nodev,mode=1777,size={}", sandbox.shm_bytes);
                 list.push(("/dev/shm", "tmpfs", "shm".into(), words(&size)));
             }
         }
@@ -89,11 +89,6 @@ fn defaults(spec: &ContainerSpec, known: Known<'_>) -> Vec<Default> {
         list.push((target, "bind", source.clone(), words(&format!("rbind,rprivate,{access}"))));
     }
     list
-}
-
-/// docker's and Kubernetes' default of 64 MiB.
-fn shm_bytes(asked: u64) -> u64 {
-    if asked == 0 { 64 << 20 } else { asked }
 }
 
 fn options(mount: &ResolvedMount) -> Vec<String> {

@@ -6,10 +6,13 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::CWD;
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
 };
+
+use crate::namespace::{self, NamespaceKind};
+use crate::rooted::RootFd;
 
 /// How events travel between a mount and its copies (mount_namespaces(7)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -218,6 +221,33 @@ pub fn clone_tree_at(fd: impl AsFd, recursive: bool) -> io::Result<OwnedFd> {
 fn clone_flags(recursive: bool) -> OpenTreeFlags {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     if recursive { flags | OpenTreeFlags::AT_RECURSIVE } else { flags }
+}
+
+/// Copies the mount at `path` of another mount namespace as a detached one. Symlinks are followed below that
+/// namespace's root. The process must have one thread: it is in that namespace for a moment.
+///
+/// # Errors
+/// Those of `setns`, `openat2` and `open_tree`.
+///
+/// # Panics
+/// Aborts when the way back is refused: a process must not go on among another's files.
+pub fn clone_from(namespace: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
+    let place = |path: &std::ffi::CStr| -> io::Result<OwnedFd> {
+        Ok(rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+    };
+    let (own, root, folder) = (namespace::own(NamespaceKind::Mount)?, place(c"/")?, place(c".")?);
+    namespace::enter(namespace, NamespaceKind::Mount)?;
+    let cloned = RootFd::open(Path::new("/"))
+        .and_then(|root| root.open_file(path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()))
+        .and_then(|at| clone_tree_at(&at, false));
+    let back = namespace::enter(own.as_fd(), NamespaceKind::Mount)
+        .and_then(|()| Ok(rustix::process::fchdir(&root)?))
+        .and_then(|()| Ok(rustix::process::chroot(c".")?))
+        .and_then(|()| Ok(rustix::process::fchdir(&folder)?));
+    if back.is_err() {
+        std::process::abort();
+    }
+    cloned
 }
 
 /// Attaches a detached mount onto what `target` is open at. Nothing is resolved by name.

@@ -66,6 +66,12 @@ impl ShimBundle {
         self.folder.join("shim.log")
     }
 
+    /// What a bind mount of shared memory names as its source; nothing is mounted there.
+    #[must_use]
+    pub fn shm(&self) -> PathBuf {
+        self.folder.join("shm")
+    }
+
     /// The bundle of a container of this sandbox.
     #[must_use]
     pub fn container(&self, container_id: &str) -> ContainerBundle {
@@ -105,6 +111,12 @@ impl ContainerBundle {
     #[must_use]
     pub fn config(&self) -> PathBuf {
         self.folder.join("config.json")
+    }
+
+    /// What a bind mount of shared memory names as its source, see [`ShimBundle::shm`].
+    #[must_use]
+    pub fn shm(&self) -> PathBuf {
+        self.folder.with_file_name("shm")
     }
 
     /// Where it is written which other shim runs the container.

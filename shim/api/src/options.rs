@@ -132,6 +132,9 @@ pub struct TaskOptions {
     pub cgroup_driver: CgroupDriver,
     /// Put our init (reaps, forwards signals) in front of the process, as `docker run --init` does.
     pub init: bool,
+    /// The container whose first process this is shares its `/dev/shm`: it is what [`crate::bundle::ContainerBundle::shm`]
+    /// stands for, in place of the sandbox's.
+    pub shm_of: Option<i32>,
     /// Leave the session keyring as it is.
     pub no_new_keyring: bool,
 }
@@ -199,6 +202,8 @@ pub struct SandboxOptions {
     pub domainname: Option<String>,
     /// Sysctls of the held namespaces (`net.*`, `kernel.shm*`, `fs.mqueue.*`, ...), with dots.
     pub sysctls: BTreeMap<String, String>,
+    /// Hold a tmpfs of so many bytes as the `/dev/shm` of all containers.
+    pub shm_bytes: Option<u64>,
     /// Cgroup folder that the shim's child processes of the sandbox (its init) join.
     pub cgroup: Option<String>,
 }
@@ -217,6 +222,8 @@ pub struct SandboxNamespaces {
     pub pid: Option<PathBuf>,
     /// User.
     pub user: Option<PathBuf>,
+    /// The held `/dev/shm`: a bind mount of this source shows it. There is nothing at the path itself.
+    pub shm: Option<PathBuf>,
 }
 
 /// Which step of making a process failed, for programs.

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use shim_api::options::CgroupDriver;
+use shim_api::proto::types::Mount as RootfsMount;
 use sys::cgroup::{Cgroup, CgroupStats, Limits};
 use sys::clone::CloneFlags;
 use sys::mount::Propagation;
@@ -18,7 +19,9 @@ use sys::spawn::Program;
 
 use super::builtin::rootfs;
 use crate::reaper::Reaper;
-use crate::runtime::{CreateRequest, Created, ExecRequest, Failure, OciRuntime, Result, Stdio, cgroup_of, root_path};
+use crate::runtime::{
+    CreateRequest, Created, ExecRequest, Failure, OciRuntime, Result, SharedMemory, Stdio, cgroup_of, root_path,
+};
 
 /// A runtime program that has not come back by then is stuck.
 const DEADLINE: Duration = Duration::from_secs(110);
@@ -197,28 +200,44 @@ fn console_socket(wanted: bool, number: u64) -> Result<Option<ConsoleSocket>> {
     wanted.then(|| ConsoleSocket::new(number)).transpose().map_err(|e| Failure::io("console", "socket", &e))
 }
 
-/// Puts the root file system where the program expects it, in a mount namespace that only the program and its
-/// container see.
-pub(super) fn attach_rootfs(mount: Option<&OwnedFd>, at: &Path) -> io::Result<()> {
-    let Some(mount) = mount else { return Ok(()) };
-    sys::namespace::unshare(CloneFlags::NEW_MOUNT)?;
-    sys::mount::change_propagation(Path::new("/"), Propagation::Slave)?;
-    sys::mount::attach_at(mount, at)
+/// Mounts that a program expects at paths of the host.
+#[derive(Debug)]
+pub(super) struct PrivateMounts(Vec<(OwnedFd, PathBuf)>);
+
+impl PrivateMounts {
+    /// The root file system, if it is not there already, and shared memory; the folders are made.
+    pub(super) fn new(rootfs: &[RootfsMount], root: &Path, shm: Option<SharedMemory>) -> Result<Self> {
+        let mut all = Vec::new();
+        if !rootfs.is_empty() {
+            all.push((rootfs::prepare(rootfs, root)?.mount, root.to_owned()));
+        }
+        all.extend(shm.map(|shm| (shm.mount, shm.source)));
+        for (_, at) in &all {
+            std::fs::create_dir_all(at).map_err(|e| Failure::io("rootfs", at.display(), &e))?;
+        }
+        Ok(Self(all))
+    }
+
+    /// Puts them there, in a mount namespace that only the program and its container see.
+    pub(super) fn attach(&self) -> io::Result<()> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        sys::namespace::unshare(CloneFlags::NEW_MOUNT)?;
+        sys::mount::change_propagation(Path::new("/"), Propagation::Slave)?;
+        self.0.iter().try_for_each(|(mount, at)| sys::mount::attach_at(mount, at))
+    }
 }
 
 impl OciRuntime for CommandRuntime {
     async fn create(&self, request: CreateRequest) -> Result<Created> {
-        let CreateRequest { id, bundle, spec, rootfs: mounts, stdio, terminal_size, no_new_keyring, init, .. } =
+        let CreateRequest { id, bundle, spec, rootfs: mounts, stdio, terminal_size, no_new_keyring, init, shm, .. } =
             request;
         if init {
             return Err(Failure::new("config", "init: only the built-in runtime provides one"));
         }
         let cgroup = cgroup_of(&spec, &id, self.driver).ok();
-        let root = root_path(&spec, &bundle);
-        let mount = if mounts.is_empty() { None } else { Some(rootfs::prepare(&mounts, &root)?.mount) };
-        if mount.is_some() {
-            std::fs::create_dir_all(&root).map_err(|e| Failure::io("rootfs", root.display(), &e))?;
-        }
+        let mounts = PrivateMounts::new(&mounts, &root_path(&spec, &bundle), shm)?;
         let number = self.next();
         let terminal = spec.process.as_ref().is_some_and(|process| process.terminal);
         let console = console_socket(terminal, number)?;
@@ -234,7 +253,7 @@ impl OciRuntime for CommandRuntime {
             }
             with_stdio(program.arg(&id), stdio)
         };
-        let prepare = move || attach_rootfs(mount.as_ref(), &root);
+        let prepare = move || mounts.attach();
         self.run_prepared(&bundle, "create", build, prepare).await?;
         let (pid, pidfd) = Self::adopt(&pid_file)?;
         let console = console

@@ -44,6 +44,17 @@ pub(crate) struct CreateRequest {
     pub(crate) no_new_keyring: bool,
     /// Put our init in front of the process.
     pub(crate) init: bool,
+    /// Memory that is shared with other containers.
+    pub(crate) shm: Option<SharedMemory>,
+}
+
+/// A `/dev/shm` of several containers.
+#[derive(Debug)]
+pub(crate) struct SharedMemory {
+    /// What the spec calls it.
+    pub(crate) source: PathBuf,
+    /// Detached.
+    pub(crate) mount: OwnedFd,
 }
 
 /// What is needed to run one more process in a container.

@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::path::Path;
 
 use sys::clone::{CloneFlags, Cloned, clone3, exit_now};
+use sys::mount::{MountAttributes, Parameter, Propagation};
 use sys::namespace::NamespaceKind;
 use sys::pidfd::PidFd;
 use sys::proc::ProcFs;
@@ -28,6 +30,8 @@ pub(crate) struct HoldRequest {
     pub(crate) hostname: String,
     pub(crate) domainname: String,
     pub(crate) sysctls: BTreeMap<String, String>,
+    /// Hold a tmpfs of so many bytes, as the root of a mount namespace in which nothing else is.
+    pub(crate) shm_bytes: Option<u64>,
 }
 
 /// What is held.
@@ -40,7 +44,8 @@ pub(crate) struct Held {
 }
 
 pub(super) async fn hold(request: HoldRequest, own_pid_namespace: &OwnedFd) -> Result<Held> {
-    let kinds = request.new.clone();
+    let mut kinds = request.new.clone();
+    kinds.extend(request.shm_bytes.map(|_| NamespaceKind::Mount));
     if kinds.is_empty() && request.sysctls.is_empty() {
         return Ok(Held::default());
     }
@@ -121,7 +126,25 @@ fn set_up(request: &HoldRequest, flags: CloneFlags, channel: &ChildEnd) -> Resul
             .map_err(|e| Failure::io("hostname", &request.hostname, &e))?;
     }
     let given = request.network.is_some();
-    write_sysctls(request.sysctls.iter().filter(|(name, _)| !(given && is_net(name))))
+    write_sysctls(request.sysctls.iter().filter(|(name, _)| !(given && is_net(name))))?;
+    match request.shm_bytes {
+        Some(bytes) => make_shm(bytes).map_err(|e| Failure::io("sandbox", "/dev/shm", &e)),
+        None => Ok(()),
+    }
+}
+
+/// Makes a tmpfs the only mount of this mount namespace. It is in nobody's mount table, and whoever holds the namespace
+/// can make copies of it, on any kernel (a detached mount itself cannot be copied before Linux 6.15).
+fn make_shm(bytes: u64) -> io::Result<()> {
+    let size = bytes.to_string();
+    let parameters =
+        [Parameter::Text("source", b"shm"), Parameter::Text("mode", b"1777"), Parameter::Text("size", size.as_bytes())];
+    let attributes = MountAttributes::NOSUID | MountAttributes::NODEV | MountAttributes::NOEXEC;
+    let root = Path::new("/");
+    sys::mount::change_propagation(root, Propagation::Private)?;
+    let made = sys::mount::new_filesystem("tmpfs", &parameters, attributes)?;
+    sys::mount::attach_at(&made, root)?;
+    sys::mount::switch_root(&made)
 }
 
 fn write_sysctls<'a>(sysctls: impl Iterator<Item = (&'a String, &'a String)>) -> Result<()> {

@@ -262,12 +262,12 @@ fn open_namespace(spec: &Spec, name: NamespaceName) -> Result<Option<OwnedFd>> {
 }
 
 fn plan(request: CreateRequest, cgroup: &Cgroup, filter: Option<Rc<seccomp::Program>>) -> Result<InitPlan> {
-    let CreateRequest { id, bundle, spec, rootfs, stdio, terminal_size, no_new_keyring, init, .. } = request;
+    let CreateRequest { id, bundle, spec, rootfs, stdio, terminal_size, no_new_keyring, init, shm, .. } = request;
     let userns = user_namespace(&spec)?;
     let root = root_path(&spec, &bundle);
     let root_at = if spec.hooks.before_pivot() { root.clone() } else { "/".into() };
     let rootfs = rootfs::prepare(&rootfs, &root)?.mount;
-    let mounts = mounts::prepare(&spec, &bundle, cgroup, userns.as_ref().map(AsFd::as_fd))?;
+    let mounts = mounts::prepare(&spec, &bundle, cgroup, userns.as_ref().map(AsFd::as_fd), shm.as_ref())?;
     let devices = devices::prepare(&spec, userns.is_some())?;
     let join = joined(&spec)?;
     let new = new_namespaces(&spec);

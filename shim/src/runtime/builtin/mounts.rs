@@ -14,7 +14,7 @@ use sys::rooted::RootFd;
 use super::mount_options::MountOptions;
 use super::{copy_up, id_map, rootfs};
 use crate::oci::{Mount, NamespaceName, NamespaceSource, Spec};
-use crate::runtime::{Failure, Result};
+use crate::runtime::{Failure, Result, SharedMemory};
 
 const STEP: &str = "mount";
 
@@ -66,8 +66,9 @@ pub(super) fn prepare(
     bundle: &Path,
     cgroup: &Cgroup,
     userns: Option<BorrowedFd<'_>>,
+    shm: Option<&SharedMemory>,
 ) -> Result<Vec<MountStep>> {
-    spec.mounts.iter().map(|mount| prepare_one(spec, mount, bundle, cgroup, userns)).collect()
+    spec.mounts.iter().map(|mount| prepare_one(spec, mount, bundle, cgroup, userns, shm)).collect()
 }
 
 fn prepare_one(
@@ -76,13 +77,14 @@ fn prepare_one(
     bundle: &Path,
     cgroup: &Cgroup,
     userns: Option<BorrowedFd<'_>>,
+    shm: Option<&SharedMemory>,
 ) -> Result<MountStep> {
     let options = MountOptions::parse(&mount.options);
     let destination = Path::new("/").join(&mount.destination);
     let is_bind = options.bind.is_some() || mount.kind == "bind";
     check_target(&destination, if is_bind { "bind" } else { &mount.kind })?;
     let source = match mount.kind.as_str() {
-        _ if is_bind => bind_source(mount, &options, bundle, userns)?,
+        _ if is_bind => bind_source(mount, &options, bundle, userns, shm)?,
         "cgroup" | "cgroup2" => cgroup_source(cgroup)?,
         // Layers are the host's, so that the container could not stack them itself.
         "overlay" => Source::Tree(overlay_source(&options)?, false),
@@ -148,11 +150,21 @@ fn is_procfs_root(fd: impl AsFd + Copy) -> io::Result<bool> {
     Ok(sys::proc::is_procfs(fd)? && rustix::fs::fstat(fd)?.st_ino == PROC_ROOT_INODE)
 }
 
-fn bind_source(mount: &Mount, options: &MountOptions, bundle: &Path, userns: Option<BorrowedFd<'_>>) -> Result<Source> {
+fn bind_source(
+    mount: &Mount,
+    options: &MountOptions,
+    bundle: &Path,
+    userns: Option<BorrowedFd<'_>>,
+    shm: Option<&SharedMemory>,
+) -> Result<Source> {
     let path = bundle.join(&mount.source);
     let about = |e: io::Error| Failure::io(STEP, format!("of {}", path.display()), &e);
     let recursive = options.bind == Some(true);
-    let tree = sys::mount::clone_tree(&path, recursive).map_err(about)?;
+    let tree = match shm {
+        Some(shm) if shm.source == path => shm.mount.try_clone(),
+        _ => sys::mount::clone_tree(&path, recursive),
+    }
+    .map_err(about)?;
     let is_file = !is_folder(&tree).map_err(about)?;
     if clean(&mount.destination) == Path::new("/proc") && !is_procfs_root(&tree).map_err(about)? {
         return Err(Failure::new(STEP, not_proc(&mount.destination)));

@@ -26,8 +26,8 @@ use tokio::io::Interest;
 use tokio::sync::oneshot;
 
 use self::launch::{Launch, Launched};
-use super::builtin::{raw, rootfs};
-use super::command::{attach_rootfs, told};
+use super::builtin::raw;
+use super::command::{PrivateMounts, told};
 use crate::journal;
 use crate::reaper::{Exit, Reaper};
 use crate::runtime::{CreateRequest, Created, ExecRequest, Failure, OciRuntime, Result, Stdio, cgroup_of, root_path};
@@ -225,21 +225,17 @@ impl OtherShimRuntime {
 
 impl OciRuntime for OtherShimRuntime {
     async fn create(&self, request: CreateRequest) -> Result<Created> {
-        let CreateRequest { id, bundle, spec, rootfs: mounts, stdio, terminal_size, no_new_keyring, init, .. } =
+        let CreateRequest { id, bundle, spec, rootfs: mounts, stdio, terminal_size, no_new_keyring, init, shm, .. } =
             request;
         if init {
             return Err(Failure::new("config", "init: only the built-in runtime provides one"));
         }
         let cgroup = cgroup_of(&spec, &id, self.driver).ok();
-        let root = root_path(&spec, &bundle);
-        let mount = if mounts.is_empty() { None } else { Some(rootfs::prepare(&mounts, &root)?.mount) };
-        if mount.is_some() {
-            std::fs::create_dir_all(&root).map_err(|e| Failure::io("rootfs", root.display(), &e))?;
-        }
+        let mounts = PrivateMounts::new(&mounts, &root_path(&spec, &bundle), shm)?;
         let options = self.options(&bundle, no_new_keyring);
         let bundle = ContainerBundle::at(bundle);
         let launch = Launch { binary: &self.binary, id: &id, bundle: &bundle, options: options.as_ref() };
-        let shim = launch::launch(launch, &self.reaper, move || attach_rootfs(mount.as_ref(), &root)).await?;
+        let shim = launch::launch(launch, &self.reaper, move || mounts.attach()).await?;
         let running = Rc::new(Running { shim, bundle, cgroup });
         let terminal = spec.process.as_ref().is_some_and(|process| process.terminal);
         let created = match self.create_task(&running, &id, &stdio, terminal, options).await {

@@ -9,7 +9,7 @@ use crate::client::{Client, load};
 use crate::cri::{IMAGE, PATIENCE, logs, with_kubelet};
 
 /// A world without the second hierarchy of the hybrid cgroup layout: crun refuses that layout.
-fn world_with_handlers() -> World {
+pub(crate) fn world_with_handlers() -> World {
     let mut world = World::bare();
     let other = "[runtimes]\ngantry = { kind = \"builtin\" }\nrunc = { kind = \"oci\", path = \"runc\" }\n\
                  crun = { kind = \"oci\", path = \"crun\" }\n\

@@ -34,6 +34,7 @@ mod push;
 mod resume;
 mod run;
 mod security;
+mod shared_memory;
 mod streaming;
 mod terminal;
 mod volumes;
