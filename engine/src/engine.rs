@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::build::sources::Sources;
 use crate::config::EngineConfig;
 use crate::container::exec::Exec;
 use crate::container::handle::ContainerCell;
@@ -55,6 +56,7 @@ pub(crate) struct Core {
     pub(crate) networks: Networks,
     pub(crate) pod_network: PodNetwork,
     pub(crate) volumes: Volumes,
+    pub(crate) sources: Sources,
     pub(crate) snapshots: Arc<dyn Snapshotter>,
     pub(crate) usage: UsageBook,
     /// Walks of [`crate::disk_usage`] that may begin.
@@ -217,6 +219,7 @@ impl Engine {
         let info = host::info(&config, &host, daemon_id(&store).await?);
         let core = Arc::new(Core {
             snapshots: images.snapshotter(),
+            sources: Sources::new(&config.root),
             usage: UsageBook::open(images.snapshotter()),
             walks: tokio::sync::Semaphore::new(crate::disk_usage::WALKS_MAX),
             config,

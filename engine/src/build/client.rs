@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::error::Result;
@@ -23,17 +24,25 @@ pub struct SourceFilter {
 /// A client's directory as it is here, read-only for the build. It may hold more than was wanted.
 pub struct LocalSource {
     dir: PathBuf,
-    #[expect(dead_code, reason = "the executor is about to use it")]
     digests: Mutex<std::collections::HashMap<PathBuf, (FileStamp, Digest)>>,
     _guard: Option<Box<dyn std::any::Any + Send + Sync>>,
 }
 
 /// What tells that a file is still the one that was hashed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FileStamp {
     pub(crate) size: i64,
     pub(crate) inode: u64,
     pub(crate) changed: (i64, i64),
+}
+
+impl FileStamp {
+    /// Of a file that was just looked at.
+    #[expect(clippy::useless_conversion, reason = "the width of these fields depends on the architecture")]
+    pub(crate) fn of(stat: &rustix::fs::Stat) -> Self {
+        let changed = (i64::from(stat.st_ctime), stat.st_ctime_nsec.try_into().unwrap_or(0));
+        Self { size: stat.st_size, inode: stat.st_ino, changed }
+    }
 }
 
 impl fmt::Debug for LocalSource {
@@ -55,6 +64,7 @@ impl LocalSource {
     }
 
     /// The digest of a file's bytes, if it was hashed before and has not changed since.
+    #[expect(dead_code, reason = "the executor is about to use it")]
     pub(crate) fn known_digest(&self, path: &Path, stamp: FileStamp) -> Option<Digest> {
         let digests = self.digests.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         digests.get(path).filter(|(known, _)| *known == stamp).map(|(_, digest)| *digest)

@@ -7,10 +7,12 @@
 mod client;
 pub mod dockerfile;
 mod event;
+pub(crate) mod sources;
 mod spec;
 
 pub use client::{AgentStream, BuildClient, LocalSource, Secret, SourceFilter};
 pub use event::{BuildEvent, StepAt};
+pub use sources::{SourceEntry, SourceKind, SourceUpdate};
 pub use spec::{
     BuildSpec, Built, BuiltFiles, CacheRecordView, CacheUse, DockerfileSource, Entitlement, Export, NamedContext,
     PruneCache, PrunedCache,

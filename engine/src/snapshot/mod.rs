@@ -95,6 +95,11 @@ pub struct SnapshotView {
     pub created: jiff::Timestamp,
 }
 
+/// Bytes on disk below a directory, as far as they can be counted in a moment. Blocking.
+pub(crate) fn bytes_below(dir: &std::path::Path) -> u64 {
+    count::count(dir, std::time::Duration::from_secs(20)).map_or(0, |usage| usage.bytes)
+}
+
 /// Disk use.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
