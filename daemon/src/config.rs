@@ -57,6 +57,8 @@ pub(crate) struct DockerConfig {
     pub(crate) tls_ca: PathBuf,
     pub(crate) tls_cert: PathBuf,
     pub(crate) tls_key: PathBuf,
+    pub(crate) log_driver: String,
+    pub(crate) log_opts: BTreeMap<String, String>,
 }
 
 /// The CRI door.
@@ -108,7 +110,20 @@ impl Default for DockerConfig {
             tls_ca: PathBuf::new(),
             tls_cert: PathBuf::new(),
             tls_key: PathBuf::new(),
+            log_driver: "json-file".into(),
+            log_opts: BTreeMap::new(),
         }
+    }
+}
+
+impl DockerConfig {
+    /// What the door needs of it beside its sockets.
+    pub(crate) fn settings(&self) -> Result<docker::Settings, String> {
+        let mut settings = docker::Settings::default();
+        settings
+            .log_by_default(&self.log_driver, &self.log_opts)
+            .map_err(|e| format!("docker.log_driver {:?} with docker.log_opts: {e}", self.log_driver))?;
+        Ok(settings)
     }
 }
 
@@ -147,6 +162,11 @@ const EXPLANATIONS: &[(&str, &str)] = &[
     ("docker.tls_ca", "CA that client certificates must be signed by (PEM). TCP without mutual TLS is refused."),
     ("docker.tls_cert", "Certificate of this daemon (PEM)."),
     ("docker.tls_key", "Its key (PEM)."),
+    (
+        "docker.log_driver",
+        "Logging of containers that ask for none (docker run --log-driver): json-file, local, syslog, journald or none.",
+    ),
+    ("docker.log_opts", "Its options, such as max-size = \"10m\". They hold for containers with this driver."),
     ("cri.listen", "Kubernetes CRI runtime.v1: unix://PATH or fd:// (socket activation, name \"cri\"). Empty: closed."),
     (
         "cri.streaming_listen",
@@ -240,6 +260,7 @@ impl Config {
         if !self.runtimes.contains_key(&self.default_runtime) {
             return Err(format!("default_runtime: no handler {:?} under [runtimes]", self.default_runtime));
         }
+        self.docker.settings()?;
         let tls = [&self.docker.tls_ca, &self.docker.tls_cert, &self.docker.tls_key];
         for address in &self.docker.listen {
             let known = ["unix://", "tcp://", "fd://"].iter().any(|scheme| address.starts_with(scheme));
@@ -364,6 +385,8 @@ mod tests {
             ("default_runtime = 'kata'", "kata"),
             ("docker.listen = ['tcp://0.0.0.0:2375']", "mutual TLS"),
             ("docker.listen = ['http://x']", "docker.listen"),
+            ("docker.log_driver = 'fluentd'", "fluentd"),
+            ("docker.log_opts = { tag = '{{' }", "docker.log_opts"),
             ("network.table = 'a b'", "network.table"),
             ("network.bridge_name = 'much-too-long-name'", "network.bridge_name"),
             ("limits.mailbox_len_max = 'many'", "mailbox_len_max"),

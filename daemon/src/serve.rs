@@ -62,11 +62,10 @@ async fn open_docker(
     if listeners.is_empty() {
         return Ok(());
     }
+    let settings = config.docker.settings()?;
     let (engine, stop) = (engine.clone(), stop.clone());
     doors.spawn(async move {
-        docker::serve(engine, listeners, docker::Settings::default(), stop)
-            .await
-            .map_err(|e| format!("docker door: {e}"))
+        docker::serve(engine, listeners, settings, stop).await.map_err(|e| format!("docker door: {e}"))
     });
     Ok(())
 }

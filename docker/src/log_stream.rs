@@ -1,7 +1,10 @@
 //! Log lines -> bytes on the wire.
 
+use std::collections::BTreeMap;
+
 use bytes::{BufMut as _, Bytes, BytesMut};
 use engine::container::{LogLine, LogReceiver, Stream};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::reply::Pieces;
 use crate::stream_frame;
@@ -14,6 +17,8 @@ pub(crate) struct Format {
     pub(crate) framed: bool,
     /// With the time in front of each line.
     pub(crate) timestamps: bool,
+    /// With what the log's options tell of the container in front of each line.
+    pub(crate) details: bool,
 }
 
 /// Copies lines until the log or the client ends. An error in the middle is told on stream 3 and ends the copy.
@@ -61,10 +66,24 @@ impl Writer {
             data.put_slice(time::rfc3339_nine(line.time_ns).as_bytes());
             data.put_u8(b' ');
         }
+        if self.format.details && *begins {
+            data.put_slice(details(&line.attributes).as_bytes());
+            data.put_u8(b' ');
+        }
         data.put_slice(&line.data);
         *begins = line.data.ends_with(b"\n");
         if self.format.framed { stream_frame::frame(line.stream, &data) } else { data.freeze() }
     }
+}
+
+/// `a=1,b=2`, escaped as in a query.
+fn details(attributes: &BTreeMap<String, String>) -> String {
+    // What Go's `url.QueryEscape` leaves as it is.
+    const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+    let escape = |text: &str| utf8_percent_encode(text, KEPT).to_string().replace("%20", "+");
+    let pairs: Vec<String> =
+        attributes.iter().map(|(name, value)| format!("{}={}", escape(name), escape(value))).collect();
+    pairs.join(",")
 }
 
 #[cfg(test)]
@@ -73,10 +92,10 @@ mod tests {
 
     #[test]
     fn times_stand_in_front_of_lines_not_of_pieces() {
-        let mut writer = Writer::new(Format { framed: false, timestamps: true });
+        let mut writer = Writer::new(Format { framed: false, timestamps: true, details: false });
         let mut line = |stream, text: &'static str| {
-            let line =
-                LogLine { time_ns: 1_700_000_000_000_000_001, stream, data: Bytes::from_static(text.as_bytes()) };
+            let (time_ns, attributes) = (1_700_000_000_000_000_001, BTreeMap::new());
+            let line = LogLine { time_ns, stream, data: Bytes::from_static(text.as_bytes()), attributes };
             String::from_utf8(writer.piece(&line).to_vec()).unwrap()
         };
         assert_eq!(line(Stream::Stdout, "long "), "2023-11-14T22:13:20.000000001Z long ");
@@ -87,8 +106,9 @@ mod tests {
 
     #[test]
     fn framed_lines_carry_their_stream() {
-        let mut writer = Writer::new(Format { framed: true, timestamps: false });
-        let line = LogLine { time_ns: 1, stream: Stream::Stderr, data: Bytes::from_static(b"x\n") };
-        assert_eq!(&writer.piece(&line)[..], b"\x02\0\0\0\0\0\0\x02x\n");
+        let mut writer = Writer::new(Format { framed: true, timestamps: false, details: true });
+        let attributes = BTreeMap::from([("a".to_owned(), "1 2".to_owned()), ("b".to_owned(), "=".to_owned())]);
+        let line = LogLine { time_ns: 1, stream: Stream::Stderr, data: Bytes::from_static(b"x\n"), attributes };
+        assert_eq!(&writer.piece(&line)[..], b"\x02\0\0\0\0\0\0\x0ea=1+2,b=%3D x\n");
     }
 }

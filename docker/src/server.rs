@@ -1,10 +1,12 @@
 //! Listeners, connections, and the way of a request to its endpoint.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use docker_api::container::LogConfig;
 use engine::Engine;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
@@ -28,6 +30,7 @@ use crate::routes::Action;
 use crate::status_code::Failure;
 use crate::system::ping;
 use crate::tap::{HttpSide, Tap};
+use crate::to_spec::log;
 
 /// What the endpoints share.
 #[derive(Debug)]
@@ -48,11 +51,34 @@ pub struct Settings {
     pub connections_max: usize,
     /// Time that requests under way have to end when the daemon stops.
     pub drain_ms_max: u64,
+    /// Logging of containers that ask for none; empty = `json-file` without options.
+    pub default_log: LogConfig,
+}
+
+impl Settings {
+    /// Makes `driver` with `options` the logging of containers that ask for none.
+    ///
+    /// # Errors
+    /// What is wrong with them, as it would be told to who asks for them.
+    pub fn log_by_default(&mut self, driver: &str, options: &BTreeMap<String, String>) -> Result<(), String> {
+        let wanted = LogConfig { kind: driver.to_owned(), config: options.clone() };
+        log::spec(&wanted).map_err(|e| e.message().to_owned())?;
+        // The plain default stays empty: bodies of requests are kept as they came then.
+        let plain = driver == "json-file" && options.is_empty();
+        self.default_log = if plain { LogConfig::default() } else { wanted };
+        Ok(())
+    }
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { json_bytes_max: 16 << 20, header_ms_max: 30_000, connections_max: 8192, drain_ms_max: 2_000 }
+        Self {
+            json_bytes_max: 16 << 20,
+            header_ms_max: 30_000,
+            connections_max: 8192,
+            drain_ms_max: 2_000,
+            default_log: LogConfig::default(),
+        }
     }
 }
 

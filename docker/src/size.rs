@@ -2,6 +2,15 @@
 
 /// Bytes of a size in powers of 1024, as docker's `units.RAMInBytes` has it.
 pub(crate) fn bytes(text: &str) -> Option<u64> {
+    in_powers_of(1024, text)
+}
+
+/// Bytes of a size in powers of 1000, as docker's `units.FromHumanSize` has it.
+pub(crate) fn decimal_bytes(text: &str) -> Option<u64> {
+    in_powers_of(1000, text)
+}
+
+fn in_powers_of(base: u64, text: &str) -> Option<u64> {
     let text = text.trim().to_ascii_lowercase();
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
@@ -15,7 +24,7 @@ pub(crate) fn bytes(text: &str) -> Option<u64> {
         "p" => 5,
         _ => return None,
     };
-    let factor = 1024_u64.pow(exponent);
+    let factor = base.pow(exponent);
     if let Ok(whole) = number.parse::<u64>() {
         return whole.checked_mul(factor);
     }
@@ -26,7 +35,7 @@ pub(crate) fn bytes(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::bytes;
+    use super::{bytes, decimal_bytes};
 
     #[test]
     fn units_are_powers_of_1024_in_any_case() {
@@ -35,6 +44,7 @@ mod tests {
         assert_eq!(bytes("10MB"), Some(10 << 20));
         assert_eq!(bytes("1.5 GiB"), Some(3 << 29));
         assert_eq!(bytes("8k"), Some(8192));
+        assert_eq!(decimal_bytes("10m"), Some(10_000_000));
         for wrong in ["", "m", "-1", "1x", "1.2.3m", "99999999999p"] {
             assert_eq!(bytes(wrong), None, "{wrong}");
         }

@@ -1,13 +1,13 @@
 //! `POST /containers/create`.
 
-use docker_api::container::{Config, CreateExtras, CreateResponse};
+use docker_api::container::{Config, CreateExtras, CreateResponse, LogConfig};
 use engine::Engine;
 use http::StatusCode;
 
 use crate::call::{Call, invalid_json};
 use crate::reply::{self, Outcome};
 use crate::status_code::Failure;
-use crate::to_spec::{CreateRequest, container_spec};
+use crate::to_spec::{CreateRequest, container_spec, log};
 
 pub(crate) async fn create(mut call: Call) -> Outcome {
     let bytes = call.json_bytes().await?;
@@ -15,9 +15,14 @@ pub(crate) async fn create(mut call: Call) -> Outcome {
         return Err(Failure::bad_request("invalid JSON: got EOF while reading request body"));
     }
     let config: Config = docker_api::from_slice(&bytes).map_err(invalid_json)?;
-    let extras: CreateExtras = docker_api::from_slice(&bytes).map_err(invalid_json)?;
-    let document =
+    let mut extras: CreateExtras = docker_api::from_slice(&bytes).map_err(invalid_json)?;
+    let mut document =
         String::from_utf8(bytes.to_vec()).map_err(|_| Failure::bad_request("invalid JSON: the body is not UTF-8"))?;
+    let default_log = &call.door.settings.default_log;
+    if *default_log != LogConfig::default() {
+        extras.host_config.log_config = log::merged(&extras.host_config.log_config, default_log);
+        document = with_log_config(&document, &extras.host_config.log_config)?;
+    }
     let engine = call.engine();
     let info = engine.info();
     let image_ports = image_ports(engine, &config, extras.host_config.publish_all_ports)?;
@@ -37,6 +42,25 @@ pub(crate) async fn create(mut call: Call) -> Outcome {
     let created = engine.create_container(spec).await?;
     let body = CreateResponse { id: created.container.id().to_string(), warnings: created.warnings };
     reply::json(StatusCode::CREATED, &body)
+}
+
+/// The body with the logging in force, so that it stays what it is when the daemon's default changes.
+fn with_log_config(document: &str, log: &LogConfig) -> Result<String, Failure> {
+    let failed = |e: serde_json::Error| Failure::bad_request(format!("invalid JSON: {e}"));
+    let mut body: serde_json::Value = serde_json::from_str(document).map_err(failed)?;
+    let Some(fields) = body.as_object_mut() else { return Ok(document.to_owned()) };
+    // Go reads names of fields in any case.
+    let key = fields.keys().find(|key| key.eq_ignore_ascii_case("HostConfig")).cloned();
+    let host = fields.entry(key.unwrap_or_else(|| "HostConfig".to_owned())).or_insert(serde_json::Value::Null);
+    if !host.is_object() {
+        *host = serde_json::json!({});
+    }
+    if let Some(host) = host.as_object_mut() {
+        host.retain(|key, _| !key.eq_ignore_ascii_case("LogConfig"));
+        let log = serde_json::to_value(log).map_err(failed)?;
+        host.insert("LogConfig".to_owned(), log);
+    }
+    Ok(body.to_string())
 }
 
 /// Ports that the image exposes; asked only where they matter.

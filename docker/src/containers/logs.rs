@@ -26,9 +26,8 @@ pub(crate) async fn logs(call: Call) -> Outcome {
         until_ns: time::parse("until", query.text("until"), now)?.unwrap_or(0),
         tail: tail(query.text("tail")),
     };
-    // `details` adds what log options select (labels, env); this engine's drivers have none to select, so there is
-    // nothing to add.
-    let format = log_stream::Format { framed: !tty, timestamps: query.flag("timestamps") };
+    let (timestamps, details) = (query.flag("timestamps"), query.flag("details"));
+    let format = log_stream::Format { framed: !tty, timestamps, details };
     let kind = hijack::content_type(call.version, tty);
     let lines = container.logs(options).await?;
     let (pieces, response) = reply::stream(kind);

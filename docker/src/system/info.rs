@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
+use docker_api::container::LogConfig;
 use docker_api::system::{Commit, IndexConfig, Info, Plugins, RegistryConfig, Runtime, Swarm};
 use engine::config::{CgroupDriver, EngineConfig, RuntimeConfig};
 use engine::container::Phase;
@@ -12,6 +13,7 @@ use crate::call::Call;
 use crate::reply::{self, Outcome};
 use crate::system::version::VERSION;
 use crate::time;
+use crate::to_spec::log;
 use crate::view::container::STORAGE_DRIVER;
 
 pub(crate) async fn info(call: Call) -> Outcome {
@@ -37,7 +39,7 @@ pub(crate) async fn info(call: Call) -> Outcome {
             volume: words(&["local"]),
             network: words(&["bridge", "host", "null"]),
             authorization: None,
-            log: words(&["json-file", "none"]),
+            log: words(&log::DRIVERS),
         },
         memory_limit: true,
         swap_limit: true,
@@ -52,7 +54,7 @@ pub(crate) async fn info(call: Call) -> Outcome {
         n_fd: std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count),
         n_goroutines: tokio::runtime::Handle::current().metrics().num_alive_tasks(),
         system_time: time::rfc3339(time::now_ns()),
-        logging_driver: "json-file".into(),
+        logging_driver: log::merged(&LogConfig::default(), &call.door.settings.default_log).kind,
         cgroup_driver: match config.cgroup_driver {
             CgroupDriver::Cgroupfs => "cgroupfs".into(),
             CgroupDriver::Systemd => "systemd".into(),

@@ -3,7 +3,7 @@
 //! | Fields of HostConfig | What becomes of them |
 //! |---|---|
 //! | Binds, Mounts, Tmpfs, VolumesFrom, VolumeDriver | `mounts` ([`mounts`]); mounts of kind `npipe`, `cluster` are refused |
-//! | LogConfig | `log`: `json-file` with `max-size`, `max-file`, `compress`, and `none`; other drivers and options are refused |
+//! | LogConfig | `log` ([`log`]): `json-file`, `local`, `syslog`, `journald`, `none` with docker's options; other drivers and options are refused |
 //! | NetworkMode, PortBindings, PublishAllPorts, Dns\*, ExtraHosts, Links | the sandbox ([`network`]) |
 //! | RestartPolicy, AutoRemove, Init, Runtime, Annotations, ConsoleSize, GroupAdd | as they are |
 //! | CapAdd, CapDrop, Privileged, SecurityOpt, ReadonlyRootfs, MaskedPaths, ReadonlyPaths | `security` ([`security`]) |
@@ -16,6 +16,7 @@
 //!
 //! Of Config: AttachStdin/out/err and OnBuild change nothing here (the client attaches), Shell is given back in inspect.
 
+pub(crate) mod log;
 mod mounts;
 mod network;
 mod resources;
@@ -24,17 +25,15 @@ mod security;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use docker_api::container::{Config, HealthConfig, HostConfig, LogConfig, RestartPolicy as WirePolicy};
+use docker_api::container::{Config, HealthConfig, HostConfig, RestartPolicy as WirePolicy};
 use docker_api::network::NetworkingConfig;
 use engine::container::ContainerView;
 use engine::id::Owner;
 use engine::spec::{
-    ContainerSpec, DeviceSpec, HealthSpec, LogSpec, NamespaceMode, NamespaceSpec, ProcessSpec, RestartPolicy,
-    SandboxChoice, SandboxSpec, UserNamespaceSpec,
+    ContainerSpec, DeviceSpec, HealthSpec, NamespaceMode, NamespaceSpec, ProcessSpec, RestartPolicy, SandboxChoice,
+    SandboxSpec, UserNamespaceSpec,
 };
 use engine::{Error, Result};
-
-use crate::size;
 
 pub(crate) use network::{endpoint, parse_port};
 pub(crate) use resources::resources;
@@ -97,7 +96,7 @@ pub(crate) fn container_spec(request: CreateRequest<'_>) -> Result<ContainerSpec
         exposed_ports: exposed_ports(config)?,
         cdi_devices: cdi_devices(host)?,
         device_cgroup_rules: host.device_cgroup_rules.clone().unwrap_or_default(),
-        log: log(&host.log_config)?,
+        log: log::spec(&host.log_config)?,
         init: host.init.unwrap_or(false),
         restart: restart_policy(&host.restart_policy, host.auto_remove)?,
         auto_remove: host.auto_remove,
@@ -276,48 +275,6 @@ fn cdi_devices(host: &HostConfig) -> Result<Vec<String>> {
         names.extend(request.device_ids.iter().flatten().cloned());
     }
     Ok(names)
-}
-
-fn log(wanted: &LogConfig) -> Result<LogSpec> {
-    let refuse = |option: &str, why: String| Error::invalid(format!("HostConfig.LogConfig.Config.{option}: {why}"));
-    match wanted.kind.as_str() {
-        "" | "json-file" => {}
-        "none" if wanted.config.is_empty() => return Ok(LogSpec::None),
-        "none" => return Err(Error::invalid("HostConfig.LogConfig.Config: the logging driver none has no options")),
-        other => {
-            return Err(Error::invalid(format!(
-                "HostConfig.LogConfig.Type: logging driver {other:?} is not supported (json-file, none)"
-            )));
-        }
-    }
-    let (mut max_bytes, mut max_files, mut compress) = (0, 1, false);
-    for (option, value) in &wanted.config {
-        match option.as_str() {
-            "max-size" if value == "-1" => max_bytes = 0,
-            "max-size" => {
-                max_bytes = size::bytes(value).ok_or_else(|| refuse(option, format!("invalid size: {value:?}")))?
-            }
-            "max-file" => {
-                max_files = value
-                    .parse()
-                    .ok()
-                    .filter(|n| (1..=1000).contains(n))
-                    .ok_or_else(|| refuse(option, format!("{value:?} is not a number of files from 1 to 1000")))?;
-            }
-            "compress" => {
-                compress = parse_bool(value).ok_or_else(|| refuse(option, format!("{value:?} is not a bool")))?
-            }
-            "mode" if value == "blocking" => {}
-            _ => return Err(refuse(option, format!("{value:?} is not supported by this engine's json-file driver"))),
-        }
-    }
-    if max_files > 1 && max_bytes == 0 {
-        return Err(refuse("max-file", "needs max-size".into()));
-    }
-    if compress && (max_bytes == 0 || max_files == 1) {
-        return Err(refuse("compress", "needs max-size and a max-file of 2 or more".into()));
-    }
-    Ok(LogSpec::JsonFile { max_bytes, max_files, compress })
 }
 
 /// Go's `strconv.ParseBool`.

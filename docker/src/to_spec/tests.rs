@@ -1,5 +1,7 @@
 //! Golden tests of the translation. Each case is a create body as a client sends it.
 
+use engine::spec::{LogAttributes, LogSpec};
+
 use super::*;
 
 fn request(body: &str) -> Result<ContainerSpec> {
@@ -60,7 +62,8 @@ fn a_body_of_nulls_asks_for_nothing() {
     );
     assert_eq!(spec.process.cmd, None);
     assert!(spec.mounts.is_empty() && own(&spec).ports.is_empty());
-    assert_eq!(spec.log, LogSpec::JsonFile { max_bytes: 0, max_files: 1, compress: false });
+    let attributes = LogAttributes::default();
+    assert_eq!(spec.log, LogSpec::JsonFile { max_bytes: 0, max_files: 1, compress: false, attributes });
 }
 
 #[test]
@@ -79,10 +82,8 @@ fn unsupported_fields_are_refused_by_name() {
         (r#""CgroupnsMode":"x""#, "HostConfig.CgroupnsMode"),
         (r#""ShmSize":-1"#, "HostConfig.ShmSize"),
         (r#""NetworkMode":"ns:/proc/1/ns/net""#, "HostConfig.NetworkMode"),
-        (r#""LogConfig":{"Type":"syslog"}"#, "HostConfig.LogConfig.Type: logging driver \"syslog\""),
-        (r#""LogConfig":{"Type":"json-file","Config":{"tag":"x"}}"#, "HostConfig.LogConfig.Config.tag"),
-        (r#""LogConfig":{"Config":{"max-size":"tiny"}}"#, "HostConfig.LogConfig.Config.max-size"),
-        (r#""LogConfig":{"Config":{"max-file":"0"}}"#, "HostConfig.LogConfig.Config.max-file"),
+        (r#""LogConfig":{"Type":"fluentd"}"#, "logger: no log driver named 'fluentd' is registered"),
+        (r#""LogConfig":{"Config":{"max-size":"tiny"}}"#, "max-size: invalid size: 'tiny'"),
         (r#""DeviceRequests":[{"Driver":"nvidia","Count":-1}]"#, "HostConfig.DeviceRequests"),
         (r#""SecurityOpt":["bogus=1"]"#, "invalid --security-opt 2: \"bogus=1\""),
         (r#""SecurityOpt":["seccomp={"]"#, "Decoding seccomp profile failed"),

@@ -9,7 +9,7 @@ use docker_api::container::{
 use docker_api::network::{EndpointIpam, EndpointSettings};
 use engine::container::{ContainerView, MountView, Phase};
 use engine::sandbox::{EndpointInfo, SandboxView};
-use engine::spec::{EndpointSpec, NetworkMode, Protocol, SandboxChoice, SandboxSpec};
+use engine::spec::{EndpointSpec, LogSpec, NetworkMode, Protocol, SandboxChoice, SandboxSpec};
 
 use super::host_config::{config, host_config, network_word};
 use super::status;
@@ -107,6 +107,14 @@ fn list_ports(view: &ContainerView) -> Vec<Port> {
     ports.into_iter().collect()
 }
 
+/// dockerd tells the path only of logs that others can read.
+fn log_path(view: &ContainerView) -> String {
+    match view.spec.log {
+        LogSpec::JsonFile { .. } | LogSpec::Cri { .. } => view.log_path.clone(),
+        _ => String::new(),
+    }
+}
+
 /// `GET /containers/{id}/json`.
 pub(crate) fn inspect(view: &ContainerView, around: &Surroundings<'_>) -> ContainerInspect {
     let sandbox = sandbox_spec(view, around);
@@ -122,7 +130,7 @@ pub(crate) fn inspect(view: &ContainerView, around: &Surroundings<'_>) -> Contai
         resolv_conf_path,
         hostname_path,
         hosts_path,
-        log_path: view.log_path.clone(),
+        log_path: log_path(view),
         name: format!("/{}", view.name),
         restart_count: view.restart_count,
         driver: STORAGE_DRIVER.into(),

@@ -157,6 +157,10 @@ fn new_record(
 fn log_path(core: &Core, spec: &ContainerSpec, id: &ContainerId, log_directory: &str) -> String {
     match &spec.log {
         LogSpec::None => String::new(),
+        log @ (LogSpec::Local(_) | LogSpec::Syslog { .. } | LogSpec::Journald { .. }) => {
+            let path = core.container_dir(id).join("local-logs/container.log");
+            if log.is_readable() { path.to_string_lossy().into_owned() } else { String::new() }
+        }
         LogSpec::JsonFile { .. } => {
             core.container_dir(id).join(format!("{id}-json.log")).to_string_lossy().into_owned()
         }

@@ -312,6 +312,8 @@ pub struct LogLine {
     pub stream: Stream,
     /// Bytes with their newline; without it, a piece of a longer line.
     pub data: bytes::Bytes,
+    /// What the log's options tell with each line.
+    pub attributes: std::collections::BTreeMap<String, String>,
 }
 
 /// Output of a command that ran to its end.

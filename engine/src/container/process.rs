@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use shim_api::bundle::ShimBundle;
@@ -24,8 +24,8 @@ use crate::spec::cdi::Edits;
 use crate::spec::facts::{DeviceNode, HostFacts, NamespaceAt, ResolvedMount, SandboxFacts, UserFacts};
 use crate::spec::user::{self, ResolvedUser, WantedUser};
 use crate::spec::{
-    ContainerSpec, DeviceSpec, LogSpec, NamespaceMode, NetworkMode, ProcessSpec, Resources, SeccompChoice,
-    SecuritySpec, UserNamespaceSpec, capabilities,
+    ContainerSpec, DeviceSpec, NamespaceMode, NetworkMode, ProcessSpec, Resources, SeccompChoice, SecuritySpec,
+    UserNamespaceSpec, capabilities,
 };
 use crate::task::NewTask;
 
@@ -68,6 +68,7 @@ pub(crate) fn new_task(
     record: &ContainerRecord,
     sandbox: Arc<SandboxView>,
     up: &UpSandbox,
+    log: LogSink,
 ) -> Result<(NewTask, ResolvedUser)> {
     make_bind_sources(&record.spec)?;
     let spec = &record.spec;
@@ -86,7 +87,7 @@ pub(crate) fn new_task(
         spec: to_json(oci, seccomp.as_deref())?,
         rootfs,
         terminal: spec.process.tty,
-        options: task_options(core, record, &sandbox)?,
+        options: task_options(core, record, &sandbox, log)?,
     };
     Ok((task, facts.user))
 }
@@ -419,7 +420,7 @@ fn to_json(mut spec: oci_spec::runtime::Spec, seccomp: Option<&str>) -> Result<V
     Ok(format!("{whole},\"linux\":{linux}{comma}\"seccomp\":{seccomp}}}}}").into_bytes())
 }
 
-fn task_options(core: &Core, record: &ContainerRecord, sandbox: &SandboxView) -> Result<TaskOptions> {
+fn task_options(core: &Core, record: &ContainerRecord, sandbox: &SandboxView, log: LogSink) -> Result<TaskOptions> {
     let spec = &record.spec;
     let runtime = match core.config.runtimes.get(&sandbox.runtime) {
         Some(RuntimeConfig::Oci { path }) => RuntimeChoice::Command { binary: path.clone(), root: None },
@@ -428,12 +429,6 @@ fn task_options(core: &Core, record: &ContainerRecord, sandbox: &SandboxView) ->
         }
         _ => RuntimeChoice::Builtin,
     };
-    let log = log_sink(&spec.log, &record.log_path);
-    if !record.log_path.is_empty()
-        && let Some(dir) = Path::new(&record.log_path).parent()
-    {
-        std::fs::create_dir_all(dir).map_err(|e| Error::from(e).context(format!("make {}", dir.display())))?;
-    }
     Ok(TaskOptions {
         log,
         stdin: spec.process.open_stdin,
@@ -451,21 +446,6 @@ fn task_options(core: &Core, record: &ContainerRecord, sandbox: &SandboxView) ->
         },
         no_new_keyring: false,
     })
-}
-
-fn log_sink(log: &LogSpec, path: &str) -> LogSink {
-    let path = PathBuf::from(path);
-    match log {
-        LogSpec::None => LogSink::Null,
-        _ if path.as_os_str().is_empty() => LogSink::Null,
-        LogSpec::Cri { .. } => LogSink::CriFile { path },
-        LogSpec::JsonFile { max_bytes, max_files, compress } => LogSink::JsonFile {
-            path,
-            max_bytes: Some(*max_bytes).filter(|bytes| *bytes > 0),
-            max_files: (*max_files).max(1),
-            compress: *compress,
-        },
-    }
 }
 
 #[cfg(test)]

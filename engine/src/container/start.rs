@@ -91,7 +91,8 @@ impl ContainerDriver {
         }
         let sandbox = self.sandbox.view.borrow().clone();
         let _pinned = self.pin_subpaths().await?;
-        let (task, user) = process::new_task(&self.core, &self.record, sandbox, &up)?;
+        let log = crate::logs::sink(&self.record).await?;
+        let (task, user) = process::new_task(&self.core, &self.record, sandbox, &up, log)?;
         self.record.runs_as = Some(user);
         failpoint("start.before_create")?;
         let process = ProcessRef::first(&self.record.id);

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::container::{ContainerHandle, ContainerView, LogLine, LogOptions, LogReceiver, Phase, Stream};
 use crate::error::{Error, Result};
-use crate::logs::files::{self, Line, LogFile};
+use crate::logs::files::{self, Framing, Line, LogFile};
 use crate::readiness::readable;
 use crate::spec::LogSpec;
 
@@ -27,7 +27,17 @@ const POLL: std::time::Duration = std::time::Duration::from_secs(2);
 #[derive(Debug, Clone, Copy)]
 enum Format {
     Json,
+    Local,
     Cri,
+}
+
+impl Format {
+    const fn framing(self) -> Framing {
+        match self {
+            Self::Json | Self::Cri => Framing::Newline,
+            Self::Local => Framing::Length,
+        }
+    }
 }
 
 /// Reads a container's log as `options` say.
@@ -39,7 +49,8 @@ pub(crate) fn read(container: &ContainerHandle, options: LogOptions) -> Result<L
     let format = match &view.spec.log {
         LogSpec::JsonFile { .. } => Format::Json,
         LogSpec::Cri { .. } => Format::Cri,
-        LogSpec::None => {
+        log if log.is_readable() => Format::Local,
+        _ => {
             return Err(Error::not_implemented("configured logging driver does not support reading"));
         }
     };
@@ -133,7 +144,7 @@ impl Reader {
         }
         all.retain(|path| path.exists());
         let from = match self.options.tail {
-            Some(lines) => files::last_lines(&all, lines)?,
+            Some(lines) => files::last_lines(&all, lines, self.format.framing())?,
             None => all.into_iter().map(|path| (path, 0)).collect(),
         };
         self.queue = from;
@@ -171,6 +182,7 @@ impl Reader {
         let parsed = match self.format {
             Format::Json => log_format::parse_json(text),
             Format::Cri => log_format::parse_cri(text),
+            Format::Local => log_format::parse_local(text),
         };
         // What is no line of a log (a torn write of a full disk) is passed over.
         let Some(mut line) = parsed else { return };
@@ -189,7 +201,8 @@ impl Reader {
         if !line.partial {
             line.message.push(b'\n');
         }
-        round.lines.push(LogLine { time_ns: line.time_ns, stream, data: Bytes::from(line.message) });
+        let data = Bytes::from(line.message);
+        round.lines.push(LogLine { time_ns: line.time_ns, stream, data, attributes: line.attributes });
     }
 
     /// Whether the file at its end will not grow: an older one, or one that has been rotated away.
@@ -213,7 +226,7 @@ impl Reader {
             Some(next) => next,
             None => (self.path.clone(), 0),
         };
-        match LogFile::open(&path, offset) {
+        match LogFile::open(&path, offset, self.format.framing()) {
             Ok(file) => {
                 self.file = Some(file);
                 Ok(true)

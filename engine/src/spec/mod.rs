@@ -10,6 +10,8 @@ pub mod cdi;
 pub mod devices;
 pub mod env;
 pub mod facts;
+mod log;
+pub mod log_tag;
 pub mod mounts;
 mod namespaces;
 pub mod resources;
@@ -22,6 +24,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use serde::{Deserialize, Serialize};
 
 use crate::id::{ContainerId, Owner, SandboxId};
+
+pub use log::{LOG_QUEUE_BYTES, LogAttributes, LogFiles, LogQueue, LogSpec, SyslogAddress, SyslogFormat};
 
 /// A container as asked for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -523,28 +527,6 @@ pub struct DeviceSpec {
     pub container_path: String,
     /// Some of `rwm`.
     pub permissions: String,
-}
-
-/// Where a container's output goes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LogSpec {
-    /// docker's json-file.
-    JsonFile {
-        /// Bytes after which a file is rotated; 0 = never.
-        max_bytes: u64,
-        /// Files kept, at least 1.
-        max_files: u32,
-        /// Compress rotated files.
-        compress: bool,
-    },
-    /// CRI format at this path, relative to the sandbox's log directory.
-    Cri {
-        /// Path; empty = no log.
-        path: String,
-    },
-    /// Discarded.
-    None,
 }
 
 /// docker's restart policy.

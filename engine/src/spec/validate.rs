@@ -57,6 +57,7 @@ pub fn container(spec: &ContainerSpec, host: &HostFacts) -> Result<()> {
     for device in &spec.cdi_devices {
         cdi::parse_name(device)?;
     }
+    spec.log.check()?;
     if let LogSpec::Cri { path } = &spec.log {
         log_path(path)?;
     }

@@ -4,6 +4,7 @@ pub mod capability;
 pub mod cgroup;
 pub mod clone;
 pub mod fifo;
+pub mod local_time;
 pub mod lsm;
 pub mod mount;
 pub mod mount_tree;

@@ -164,7 +164,7 @@ pub(crate) fn spec(name: &str, args: &[&str]) -> ContainerSpec {
         exposed_ports: Vec::new(),
         cdi_devices: Vec::new(),
         device_cgroup_rules: Vec::new(),
-        log: LogSpec::JsonFile { max_bytes: 0, max_files: 1, compress: false },
+        log: LogSpec::JsonFile { max_bytes: 0, max_files: 1, compress: false, attributes: Default::default() },
         init: false,
         restart: RestartPolicy::No,
         auto_remove: false,

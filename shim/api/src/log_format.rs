@@ -1,9 +1,16 @@
-//! The two formats of log lines, written by the shim and read by the engine.
+//! The formats of log lines, written by the shim and read by the engine.
 //!
 //! CRI: `2016-10-06T00:17:09.669794202Z stdout F message`, tag `P` for a part of a line, `F` for its end.
 //! json-file: `{"log":"message\n","stream":"stdout","time":"2016-10-06T00:17:09.669794202Z"}`, as docker writes it; a
-//! part of a line has no `\n` at its end.
+//! part of a line has no `\n` at its end. Behind the stream there may be `"attrs":{...}`.
+//!
+//! local: binary records as those of docker's driver of this name. A record is its length as four bytes, big-endian, a
+//! protobuf message (1 the stream's name, 2 the time in nanoseconds, 3 the line without its newline, 4 whether more of
+//! the line follows), and the length again, so that files are read backwards as well.
 
+use std::collections::BTreeMap;
+
+use prost::Message as _;
 use serde::Deserialize;
 
 use crate::time::{parse_rfc3339, write_rfc3339};
@@ -50,6 +57,52 @@ pub struct LogLine {
     pub message: Vec<u8>,
     /// More of the same line follows.
     pub partial: bool,
+    /// What the record says beside its line (json-file).
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// Bytes of a record of the local format beside its message.
+pub const LOCAL_FRAME_BYTES: usize = 8;
+/// A longer message is none that a shim wrote.
+pub const LOCAL_MESSAGE_BYTES_MAX: usize = 1 << 20;
+
+/// The message of a record of the local format.
+#[derive(Clone, PartialEq, prost::Message)]
+struct LocalEntry {
+    #[prost(string, tag = "1")]
+    source: String,
+    #[prost(int64, tag = "2")]
+    time_ns: i64,
+    #[prost(bytes = "vec", tag = "3")]
+    line: Vec<u8>,
+    #[prost(bool, tag = "4")]
+    partial: bool,
+}
+
+/// Appends a line (without its newline) in the local format.
+pub fn write_local(out: &mut Vec<u8>, time_ns: i64, stream: Stream, message: &[u8], partial: bool) {
+    let entry = LocalEntry { source: stream.name().to_owned(), time_ns, line: message.to_vec(), partial };
+    let length = u32::try_from(entry.encoded_len()).unwrap_or(u32::MAX).to_be_bytes();
+    out.extend_from_slice(&length);
+    entry.encode_raw(out);
+    out.extend_from_slice(&length);
+}
+
+/// Reads the message of a record of the local format; `None` when it is not one.
+#[must_use]
+pub fn parse_local(message: &[u8]) -> Option<LogLine> {
+    let entry = LocalEntry::decode(message).ok()?;
+    let stream = Stream::from_name(entry.source.as_bytes())?;
+    let LocalEntry { time_ns, line, partial, .. } = entry;
+    Some(LogLine { time_ns, stream, message: line, partial, attributes: BTreeMap::new() })
+}
+
+/// Length of the record of the local format at the start of `bytes`, its frame included; `None` when it is not whole.
+#[must_use]
+pub fn local_record_len(bytes: &[u8]) -> Option<usize> {
+    let length = bytes.first_chunk::<4>().map(|length| u32::from_be_bytes(*length))?;
+    let whole = usize::try_from(length).ok()? + LOCAL_FRAME_BYTES;
+    (whole <= bytes.len()).then_some(whole)
 }
 
 /// Appends a line (without its newline) in the CRI format.
@@ -62,8 +115,8 @@ pub fn write_cri(out: &mut Vec<u8>, time_ns: i64, stream: Stream, message: &[u8]
     out.push(b'\n');
 }
 
-/// Appends a line (without its newline) in docker's json-file format.
-pub fn write_json(out: &mut Vec<u8>, time_ns: i64, stream: Stream, message: &[u8], partial: bool) {
+/// Appends a line (without its newline) in docker's json-file format. `attributes` is what [`json_attributes`] made.
+pub fn write_json(out: &mut Vec<u8>, time_ns: i64, stream: Stream, message: &[u8], partial: bool, attributes: &[u8]) {
     out.extend_from_slice(b"{\"log\":\"");
     escape_json(out, message);
     if !partial {
@@ -71,9 +124,30 @@ pub fn write_json(out: &mut Vec<u8>, time_ns: i64, stream: Stream, message: &[u8
     }
     out.extend_from_slice(b"\",\"stream\":\"");
     out.extend_from_slice(stream.name().as_bytes());
-    out.extend_from_slice(b"\",\"time\":\"");
+    out.extend_from_slice(b"\",");
+    out.extend_from_slice(attributes);
+    out.extend_from_slice(b"\"time\":\"");
     out.extend_from_slice(&write_rfc3339(time_ns));
     out.extend_from_slice(b"\"}\n");
+}
+
+/// The attributes of every record of a json-file log, as [`write_json`] takes them.
+#[must_use]
+pub fn json_attributes(attributes: &BTreeMap<String, String>) -> Vec<u8> {
+    let mut out = Vec::new();
+    if attributes.is_empty() {
+        return out;
+    }
+    out.extend_from_slice(b"\"attrs\":{");
+    for (index, (name, value)) in attributes.iter().enumerate() {
+        out.extend_from_slice(if index == 0 { b"\"" } else { b",\"" });
+        escape_json(&mut out, name.as_bytes());
+        out.extend_from_slice(b"\":\"");
+        escape_json(&mut out, value.as_bytes());
+        out.push(b'"');
+    }
+    out.extend_from_slice(b"},");
+    out
 }
 
 /// Escapes as docker does: `<`, `>`, `&` and the line separators too; bytes that are not UTF-8 become U+FFFD.
@@ -123,7 +197,8 @@ pub fn parse_cri(line: &[u8]) -> Option<LogLine> {
         b"F" => false,
         _ => return None,
     };
-    Some(LogLine { time_ns, stream, message: fields.next().unwrap_or_default().to_vec(), partial })
+    let message = fields.next().unwrap_or_default().to_vec();
+    Some(LogLine { time_ns, stream, message, partial, attributes: BTreeMap::new() })
 }
 
 #[derive(Deserialize)]
@@ -134,6 +209,8 @@ struct JsonLine<'a> {
     stream: std::borrow::Cow<'a, str>,
     #[serde(borrow)]
     time: std::borrow::Cow<'a, str>,
+    #[serde(default)]
+    attrs: BTreeMap<String, String>,
 }
 
 /// Reads a line of a json-file log; `None` when it is not one.
@@ -147,7 +224,7 @@ pub fn parse_json(line: &[u8]) -> Option<LogLine> {
     if !partial {
         message.pop();
     }
-    Some(LogLine { time_ns, stream, message, partial })
+    Some(LogLine { time_ns, stream, message, partial, attributes: parsed.attrs })
 }
 
 #[cfg(test)]
@@ -173,7 +250,7 @@ mod tests {
     #[test]
     fn json_lines_are_what_docker_writes() {
         let mut out = Vec::new();
-        write_json(&mut out, TIME, Stream::Stdout, b"<a>&\"\\\x01\xff\t", false);
+        write_json(&mut out, TIME, Stream::Stdout, b"<a>&\"\\\x01\xff\t", false, b"");
         assert_eq!(
             String::from_utf8(out.clone()).unwrap(),
             "{\"log\":\"\\u003ca\\u003e\\u0026\\\"\\\\\\u0001\\ufffd\\t\\n\",\"stream\":\"stdout\",\"time\":\"2016-10-06T00:17:09.669794202Z\"}\n"
@@ -187,7 +264,8 @@ mod tests {
     fn parts_of_lines_round_trip() {
         for (write, parse) in [
             (write_cri as fn(&mut Vec<u8>, i64, Stream, &[u8], bool), parse_cri as fn(&[u8]) -> Option<LogLine>),
-            (write_json, parse_json),
+            (|out, time, stream, text, partial| write_json(out, time, stream, text, partial, b""), parse_json),
+            (write_local, |record| parse_local(&record[4..record.len() - 4])),
         ] {
             let mut out = Vec::new();
             write(&mut out, TIME, Stream::Stdout, b"part", true);
@@ -195,5 +273,26 @@ mod tests {
             assert!(line.partial);
             assert_eq!(line.message, b"part");
         }
+    }
+
+    #[test]
+    fn attributes_are_told_behind_the_stream_as_docker_does() {
+        let attributes = BTreeMap::from([("env".to_owned(), "a\"b".to_owned()), ("tag".to_owned(), "x".to_owned())]);
+        let mut out = Vec::new();
+        write_json(&mut out, TIME, Stream::Stdout, b"a", false, &json_attributes(&attributes));
+        let text = String::from_utf8(out.clone()).unwrap();
+        assert!(text.contains(r#""stream":"stdout","attrs":{"env":"a\"b","tag":"x"},"time":"#), "{text}");
+        assert_eq!(parse_json(&out).unwrap().attributes, attributes);
+    }
+
+    #[test]
+    fn local_records_say_their_length_at_both_ends() {
+        let mut out = Vec::new();
+        write_local(&mut out, TIME, Stream::Stderr, b"a\xff", false);
+        assert_eq!(out[..4], out[out.len() - 4..]);
+        assert_eq!(local_record_len(&out), Some(out.len()));
+        assert_eq!(local_record_len(&out[..out.len() - 1]), None);
+        let line = parse_local(&out[4..out.len() - 4]).unwrap();
+        assert_eq!((line.time_ns, line.stream, &line.message[..]), (TIME, Stream::Stderr, &b"a\xff"[..]));
     }
 }

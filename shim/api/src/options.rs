@@ -2,6 +2,7 @@
 //! it is given what containerd would give it.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use prost_types::Any;
@@ -67,7 +68,93 @@ pub enum LogSink {
         max_files: u32,
         /// Compress files that are not current (`path.1.gz`).
         compress: bool,
+        /// What each record says beside its line (docker's `attrs`).
+        #[serde(default)]
+        attributes: BTreeMap<String, String>,
     },
+    /// docker's `local`: binary records (see `log_format`), rotated by the shim.
+    LocalFile(RotatedFiles),
+    /// Another program on this machine or elsewhere, over a queue that the shim keeps.
+    Remote {
+        /// Who is sent the lines.
+        receiver: LogReceiver,
+        /// Bytes that wait at most.
+        queue_bytes_max: u64,
+        /// A full queue holds up the container while the receiver takes lines; else new lines are lost.
+        blocking: bool,
+        /// A copy that can be read back, in the format of `LocalFile`.
+        cache: Option<RotatedFiles>,
+    },
+}
+
+/// A file and its older ones.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RotatedFiles {
+    /// The file; its folder exists. Older ones are `path.1`, `path.2`, ...
+    pub path: PathBuf,
+    /// Rotate before the file grows beyond this; `None` never rotates.
+    pub max_bytes: Option<u64>,
+    /// Number of files kept, the current one included; at least 1.
+    pub max_files: u32,
+    /// Compress files that are not current (`path.1.gz`).
+    pub compress: bool,
+}
+
+/// Who is sent the lines of a log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum LogReceiver {
+    /// A syslog daemon.
+    Syslog {
+        /// Where it listens.
+        address: SyslogAddress,
+        /// 0 to 23, as RFC 5424 numbers them.
+        facility: u8,
+        /// Form of the messages.
+        format: SyslogFormat,
+        /// What the messages are marked with.
+        tag: String,
+        /// This machine's name, for the formats that tell it.
+        hostname: String,
+    },
+    /// systemd's journal.
+    Journald {
+        /// Its socket.
+        socket: PathBuf,
+        /// Fields of every entry, beside the line and its priority.
+        fields: BTreeMap<String, String>,
+    },
+}
+
+/// Where a syslog daemon listens; names are resolved already.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SyslogAddress {
+    /// This machine's: `/dev/log`, `/var/run/syslog` or `/var/run/log`.
+    Local,
+    /// Unix stream socket.
+    Unix(PathBuf),
+    /// Unix datagram socket.
+    Unixgram(PathBuf),
+    /// The first address that answers.
+    Tcp(Vec<SocketAddr>),
+    /// The first address that can be used.
+    Udp(Vec<SocketAddr>),
+}
+
+/// Form of syslog messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "snake_case")]
+pub enum SyslogFormat {
+    /// `<priority>time tag[pid]: line`, as C libraries write it.
+    #[default]
+    Unix,
+    /// With the name of the machine.
+    Rfc3164,
+    /// RFC 5424, times in seconds.
+    Rfc5424,
+    /// RFC 5424, times in microseconds.
+    Rfc5424Micro,
 }
 
 /// Which OCI runtime runs the container.

@@ -88,6 +88,32 @@ pub fn rfc3339(unix_ns: i64) -> String {
     write_rfc3339(unix_ns).iter().map(|byte| char::from(*byte)).collect()
 }
 
+/// `unix_ns` as BSD syslog writes it, `Jan  2 15:04:05`, on clocks `offset_s` seconds east of UTC.
+#[must_use]
+pub fn stamp(unix_ns: i64, offset_s: i64) -> String {
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let local_s = unix_ns.max(0).div_euclid(1_000_000_000) + offset_s;
+    let (_year, month, day) = civil_from_days(local_s.div_euclid(86_400));
+    let month = MONTHS[usize::try_from(month.saturating_sub(1)).unwrap_or(0) % 12];
+    let second = local_s.rem_euclid(86_400);
+    format!("{month} {day:2} {:02}:{:02}:{:02}", second / 3_600, second / 60 % 60, second % 60)
+}
+
+/// `unix_ns` as RFC 3339 with the offset of clocks `offset_s` seconds east of UTC, and so many digits of the second's
+/// fraction (9 at most).
+#[must_use]
+pub fn rfc3339_local(unix_ns: i64, offset_s: i64, digits: usize) -> String {
+    let shifted = rfc3339(unix_ns.max(0).saturating_add(offset_s.saturating_mul(1_000_000_000)));
+    let kept = if digits == 0 { 19 } else { 20 + digits.min(9) };
+    let text = shifted.get(..kept).unwrap_or(&shifted);
+    if offset_s == 0 {
+        return format!("{text}Z");
+    }
+    let sign = if offset_s < 0 { '-' } else { '+' };
+    let minutes = offset_s.unsigned_abs() / 60;
+    format!("{text}{sign}{:02}:{:02}", minutes / 60, minutes % 60)
+}
+
 fn number(text: &[u8]) -> Option<i64> {
     if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
         return None;
@@ -147,6 +173,17 @@ mod tests {
     fn known_times_are_written() {
         assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000000000Z");
         assert_eq!(rfc3339(1_709_210_096_123_456_789), "2024-02-29T12:34:56.123456789Z");
+    }
+
+    #[test]
+    fn times_are_written_on_local_clocks() {
+        let ns = 1_709_251_199_123_456_789;
+        assert_eq!(rfc3339(ns), "2024-02-29T23:59:59.123456789Z");
+        assert_eq!(stamp(ns, 0), "Feb 29 23:59:59");
+        assert_eq!(stamp(ns, 3_600), "Mar  1 00:59:59");
+        assert_eq!(rfc3339_local(ns, 0, 0), "2024-02-29T23:59:59Z");
+        assert_eq!(rfc3339_local(ns, -19_800, 6), "2024-02-29T18:29:59.123456-05:30");
+        assert_eq!(parse_rfc3339(rfc3339_local(ns, 7_200, 9).as_bytes()), Some(ns));
     }
 
     #[test]

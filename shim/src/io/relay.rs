@@ -114,6 +114,7 @@ pub(crate) async fn run(
                     after_exit += len;
                 }
                 outputs.deliver(stream, bytes).await;
+                outputs.room_in_log().await;
                 if after_exit > DRAIN_BYTES_MAX {
                     tell(&mut drained);
                 }

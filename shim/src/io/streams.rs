@@ -95,6 +95,14 @@ impl Outputs {
         }
     }
 
+    /// Waits, within limits, until the log's receiver has taken enough.
+    pub(crate) async fn room_in_log(&self) {
+        let remote = self.log.borrow().remote().cloned();
+        if let Some(remote) = remote {
+            remote.room().await;
+        }
+    }
+
     fn detach(&self, id: u64) {
         self.attached.borrow_mut().retain(|a| a.id != id);
     }
@@ -370,6 +378,10 @@ impl Streams {
         };
         if tokio::time::timeout(DRAIN_MAX, all).await.is_err() {
             crate::journal::say("the last output of a process is held up by slow readers; its exit is published now");
+        }
+        let remote = self.outputs.log.borrow().remote().cloned();
+        if let Some(remote) = remote {
+            remote.finish().await;
         }
         self.closed.set(true);
         self.outputs.close();

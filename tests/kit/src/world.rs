@@ -201,15 +201,24 @@ impl World {
     /// When nothing listens there.
     #[track_caller]
     pub fn connect(&self, address: std::net::SocketAddr) -> std::net::TcpStream {
+        let connected = self.in_network(move || std::net::TcpStream::connect(address));
+        connected.unwrap_or_else(|error| panic!("connect {address}: {error}"))
+    }
+
+    /// Does `work` in the world's network: the sockets that it makes are there.
+    ///
+    /// # Panics
+    /// When `work` does.
+    #[track_caller]
+    pub fn in_network<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         let netns = fs::File::open(format!("/proc/{}/ns/net", self.init)).expect("the world's network namespace");
-        let connecting = std::thread::spawn(move || {
+        let working = std::thread::spawn(move || {
             // A thread of its own, which ends: nobody else may be handed one that is in the world.
             let kind = rustix::thread::LinkNameSpaceType::Network;
             rustix::thread::move_into_link_name_space(netns.as_fd(), Some(kind)).expect("enter the world's network");
-            std::net::TcpStream::connect(address)
+            work()
         });
-        let connected = connecting.join().expect("the connecting thread");
-        connected.unwrap_or_else(|error| panic!("connect {address}: {error}"))
+        working.join().expect("the thread in the world")
     }
 
     /// Runs a shell script inside the world and returns what it printed.

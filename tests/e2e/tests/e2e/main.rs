@@ -25,6 +25,7 @@ mod images;
 mod libraries;
 mod lifecycle;
 mod limits;
+mod log_drivers;
 mod logs;
 mod network;
 mod network_connect;
