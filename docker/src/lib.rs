@@ -7,6 +7,7 @@
 
 mod api_version;
 mod auth;
+mod build;
 mod call;
 mod containers;
 mod detach_keys;

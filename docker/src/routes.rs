@@ -8,7 +8,7 @@ use std::pin::Pin;
 
 use crate::call::Call;
 use crate::reply::Outcome;
-use crate::{containers, exec, images, networks, pods, system, volumes};
+use crate::{build, containers, exec, images, networks, pods, system, volumes};
 
 use Action::{NotBuilt, Swarm};
 
@@ -92,9 +92,9 @@ pub(crate) const ROUTES: &[Route] = &[
     route("POST", "/images/{name*}/tag", run!(images::tag)),
     route("DELETE", "/images/{name*}", run!(images::remove::remove)),
 
-    route("POST", "/build", NotBuilt("building an image (docker build)")),
-    route("POST", "/build/cancel", NotBuilt("cancelling a build")),
-    route("POST", "/build/prune", NotBuilt("the build cache")),
+    route("POST", "/build", run!(build::build)),
+    route("POST", "/build/cancel", run!(build::cancel)),
+    route("POST", "/build/prune", run!(build::prune)),
 
     route("GET", "/networks", run!(networks::list)),
     route("POST", "/networks/create", run!(networks::create)),

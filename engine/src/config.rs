@@ -244,6 +244,8 @@ pub struct Limits {
     pub exec_kept_ms: u64,
     /// Time that a stopped container's grace may last at most.
     pub stop_grace_ms_max: u64,
+    /// Bytes of results that builds keep for later ones; those used longest ago go first.
+    pub build_cache_bytes_max: u64,
 }
 
 impl Default for Limits {
@@ -256,6 +258,7 @@ impl Default for Limits {
             exec_sync_bytes_max: 16 << 20,
             exec_kept_ms: 300_000,
             stop_grace_ms_max: 24 * 3600 * 1000,
+            build_cache_bytes_max: 50 << 30,
         }
     }
 }

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::build::Builder;
 use crate::build::sources::Sources;
 use crate::config::EngineConfig;
 use crate::container::exec::Exec;
@@ -57,6 +58,7 @@ pub(crate) struct Core {
     pub(crate) pod_network: PodNetwork,
     pub(crate) volumes: Volumes,
     pub(crate) sources: Sources,
+    pub(crate) builder: Builder,
     pub(crate) snapshots: Arc<dyn Snapshotter>,
     pub(crate) usage: UsageBook,
     /// Walks of [`crate::disk_usage`] that may begin.
@@ -215,6 +217,7 @@ impl Engine {
         let pod_network = PodNetwork::open(&network_settings, store.clone())?;
         let networks = Networks::open(store.clone(), network_settings).await?;
         let volumes = Volumes::open(store.clone(), config.root.join("volumes")).await?;
+        let builder = Builder::open(&config.root, &config.run)?;
         let host = host::facts();
         let info = host::info(&config, &host, daemon_id(&store).await?);
         let core = Arc::new(Core {
@@ -229,6 +232,7 @@ impl Engine {
             networks,
             pod_network,
             volumes,
+            builder,
             runtime,
             host,
             containers: Table::new(),
@@ -264,6 +268,9 @@ impl Engine {
         }
     }
     pub(crate) fn core(&self) -> &Core {
+        &self.core
+    }
+    pub(crate) fn core_arc(&self) -> &Arc<Core> {
         &self.core
     }
     /// The configuration.

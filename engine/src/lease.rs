@@ -36,7 +36,41 @@ pub struct Lease {
     id: String,
 }
 
+/// What this process alone holds, and only in memory: what it has made and not recorded is cleared away after a crash
+/// anyway. Dropping it lets go.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    leases: Leases,
+    id: String,
+}
+
+impl Hold {
+    /// Holds these too, from now on. What is here already can only be held under the sweep's gate.
+    pub(crate) fn add(&self, blobs: impl IntoIterator<Item = Digest>, layers: impl IntoIterator<Item = LayerId>) {
+        let mut rows = self.leases.inner.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(row) = rows.get_mut(&self.id) {
+            row.record.blobs.extend(blobs);
+            row.record.layers.extend(layers);
+        }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.leases.inner.rows.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
+}
+
 impl Leases {
+    /// A hold on nothing yet.
+    pub(crate) fn hold(&self, purpose: &str) -> Hold {
+        let id = crate::id::ContainerId::random().to_string();
+        let record = LeaseRecord { v: 1, purpose: purpose.to_owned(), blobs: Vec::new(), layers: Vec::new() };
+        let row = LeaseRow { id: id.clone(), expires: i64::MAX, record };
+        self.inner.rows.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), row);
+        Hold { leases: self.clone(), id }
+    }
+
     /// Reads the stored leases. Those of an earlier daemon end after `keep`, because the work is not going on.
     ///
     /// # Errors

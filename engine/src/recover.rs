@@ -181,6 +181,8 @@ enum Next {
     Container(Arc<crate::container::handle::ContainerCell>, Wanted),
     Down(Arc<SandboxCell>),
     RemovePod(crate::sandbox::handle::SandboxHandle),
+    /// A sandbox whose build was cut off.
+    RemoveOrphan(Arc<SandboxCell>),
 }
 
 /// Puts a sandbox and its containers in their places.
@@ -209,6 +211,10 @@ fn place(core: &Arc<Core>, found: Found, next: &mut Vec<Next>) -> Result<()> {
     };
     let never_up = !implicit && phase == SandboxPhase::Stopping && record.shim_pid == 0 && record.error.is_empty();
     let cell = sandbox::driver::spawn(core, record, live, up);
+    if implicit && containers.is_empty() {
+        next.push(Next::RemoveOrphan(cell));
+        return Ok(());
+    }
     let busy = containers.iter().any(|(_, observed)| !matches!(observed, Observed::Nothing));
     for (container, observed) in containers {
         place_container(core, &cell, container, observed, shim.clone(), next)?;
@@ -301,6 +307,10 @@ async fn go_on(wanted: Vec<Next>) {
                 .map_err(|_| Error::internal("its driver has ended")),
             Next::Down(cell) => cell.ask(SandboxCommand::Down).await,
             Next::RemovePod(handle) => sandbox::remove::remove(&handle).await,
+            Next::RemoveOrphan(cell) => {
+                crate::build::remove_sandbox(&cell).await;
+                Ok(())
+            }
         };
         if let Err(error) = result {
             tracing::error!(%error, "what was cut off could not be gone on with");

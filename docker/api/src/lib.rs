@@ -7,6 +7,7 @@
 //! This crate must not know the engine, HTTP, or how anything is carried out.
 
 pub mod archive;
+pub mod build;
 pub mod container;
 pub mod error;
 pub mod event;

@@ -341,7 +341,7 @@ pub struct DiskUsage {
     /// Volumes.
     pub volumes: Option<Vec<Volume>>,
     /// Build cache.
-    pub build_cache: Option<Vec<crate::Empty>>,
+    pub build_cache: Option<Vec<crate::build::BuildCache>>,
 }
 
 /// Something that exists and that no record owns. Gantry's own; dockerd has no such thing.

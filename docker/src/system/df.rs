@@ -11,6 +11,7 @@ use engine::id::Owner;
 use engine::image::ImageView;
 use engine::volume::VolumeView;
 
+use crate::build;
 use crate::call::Call;
 use crate::containers::list::sized_rows;
 use crate::reply::{self, Outcome};
@@ -32,7 +33,10 @@ pub(crate) async fn df(call: Call) -> Outcome {
         images: wants("image").then(|| images(engine)),
         containers: if wants("container") { Some(containers(engine).await) } else { None },
         volumes: if wants("volume") { Some(volumes(engine).await) } else { None },
-        build_cache: wants("build-cache").then(Vec::new),
+        build_cache: match wants("build-cache") {
+            true => Some(build::rows(engine.build_cache_usage().await?)),
+            false => None,
+        },
     })
 }
 

@@ -36,7 +36,7 @@ use engine::spec::{
 use engine::{Error, Result};
 
 pub(crate) use network::{endpoint, parse_port};
-pub(crate) use resources::resources;
+pub(crate) use resources::{resources, ulimits};
 
 /// Healthcheck durations below this are refused, as dockerd does.
 const HEALTH_DURATION_MIN_NS: i64 = 1_000_000;

@@ -50,7 +50,7 @@ pub(crate) fn resources(host: &HostConfig, cpus: usize) -> Result<Resources> {
         blkio_write_iops: rates(host.blkio_device_write_iops.as_deref()),
         hugetlb: Vec::new(),
         unified: Default::default(),
-        ulimits: ulimits(host)?,
+        ulimits: ulimits(host.ulimits.as_deref().unwrap_or_default())?,
     })
 }
 
@@ -90,7 +90,7 @@ fn rates(devices: Option<&[ThrottleDevice]>) -> Vec<(String, u64)> {
 }
 
 /// -1 is "unlimited".
-fn ulimits(host: &HostConfig) -> Result<Vec<(String, u64, u64)>> {
+pub(crate) fn ulimits(asked: &[docker_api::container::Ulimit]) -> Result<Vec<(String, u64, u64)>> {
     let limit = |name: &str, value: i64| match value {
         -1 => Ok(u64::MAX),
         _ => {
@@ -107,5 +107,5 @@ fn ulimits(host: &HostConfig) -> Result<Vec<(String, u64, u64)>> {
         }
         Ok((ulimit.name.clone(), soft, hard))
     };
-    host.ulimits.iter().flatten().map(one).collect()
+    asked.iter().map(one).collect()
 }

@@ -43,17 +43,24 @@ pub(crate) struct Packer<W: Write> {
     links: HashMap<(u64, u64), Vec<u8>>,
     /// Paths that are not written.
     left_out: HashSet<Vec<u8>>,
+    /// The latest time that an entry may have, unix seconds.
+    latest: Option<i64>,
 }
 
 impl<W: Write> Packer<W> {
     /// Writes to `sink`.
     pub(crate) fn new(sink: W, marks: Marks) -> Self {
-        Self { tar: tar::Builder::new(sink), marks, links: HashMap::new(), left_out: HashSet::new() }
+        Self { tar: tar::Builder::new(sink), marks, links: HashMap::new(), left_out: HashSet::new(), latest: None }
     }
 
     /// Paths that are not to be written.
     pub(crate) fn leave_out(&mut self, paths: HashSet<Vec<u8>>) {
         self.left_out = paths;
+    }
+
+    /// Later times than this one (unix seconds) become this one.
+    pub(crate) fn not_later_than(&mut self, latest: Option<i64>) {
+        self.latest = latest;
     }
 
     /// Ends the archive.
@@ -217,7 +224,7 @@ impl<W: Write> Packer<W> {
                 records.push((key.to_owned(), id.to_string().into_bytes()));
             }
         }
-        let seconds = stat.st_mtime;
+        let seconds = self.latest.map_or(stat.st_mtime, |latest| latest.min(stat.st_mtime));
         match u64::try_from(seconds) {
             Ok(after_1970) => header.set_mtime(after_1970),
             Err(_) => records.push(("mtime".to_owned(), seconds.to_string().into_bytes())),

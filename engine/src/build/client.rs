@@ -64,7 +64,6 @@ impl LocalSource {
     }
 
     /// The digest of a file's bytes, if it was hashed before and has not changed since.
-    #[expect(dead_code, reason = "the executor is about to use it")]
     pub(crate) fn known_digest(&self, path: &Path, stamp: FileStamp) -> Option<Digest> {
         let digests = self.digests.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         digests.get(path).filter(|(known, _)| *known == stamp).map(|(_, digest)| *digest)

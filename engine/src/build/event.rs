@@ -36,6 +36,8 @@ pub enum BuildEvent {
         vertex: Digest,
         /// The container's id; it is gone when the step is over, and no door lists it.
         container: String,
+        /// The words of the command, joined.
+        command: String,
     },
     /// It printed something.
     Log {

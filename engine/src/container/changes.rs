@@ -70,7 +70,7 @@ fn lower_only(mounts: &[Mount]) -> Vec<Mount> {
 }
 
 /// Files in a writable layer that only the runtime can have made: they lie under mounts.
-pub(super) fn runtime_made(upper: &Dir) -> HashSet<Vec<u8>> {
+pub(crate) fn runtime_made(upper: &Dir) -> HashSet<Vec<u8>> {
     let Ok(etc) = upper.open_dir(OsStr::new("etc")) else { return HashSet::new() };
     let empty = |path: &str| {
         let name = path.rsplit('/').next().unwrap_or_default();

@@ -170,7 +170,7 @@ fn log_path(core: &Core, spec: &ContainerSpec, id: &ContainerId, log_directory: 
 }
 
 /// cgroupfs: a path; systemd: `slice:prefix:name`.
-fn cgroup_path(core: &Core, parent: &str, id: &ContainerId) -> String {
+pub(crate) fn cgroup_path(core: &Core, parent: &str, id: &ContainerId) -> String {
     match core.config.cgroup_driver {
         crate::config::CgroupDriver::Cgroupfs => format!("{}/{id}", parent.trim_end_matches('/')),
         crate::config::CgroupDriver::Systemd => format!("{parent}:gantry:{id}"),

@@ -55,7 +55,7 @@ pub(crate) async fn resolve(
     let stack = core.snapshots.view(&key, &found.layers).await?;
     let snapshots = core.snapshots.clone();
     rollback.push("remove the view of an image", move || async move { snapshots.remove(&key).await });
-    let stack = if subpath.is_empty() { stack } else { below(&stack, subpath, mount)? };
+    let stack = if subpath.is_empty() { stack } else { below(&stack, subpath, &mount.target)? };
     let [only] = stack.as_slice() else {
         return Err(Error::internal(format!("image {image} is mounted as {} mounts", stack.len())));
     };
@@ -99,8 +99,8 @@ fn runtime_mount(core: &Core, record: &ContainerRecord, mount: &MountSpec, stack
 }
 
 /// What is below `subpath` in a stack of layers. Its links are followed inside of the image.
-fn below(stack: &[Mount], subpath: &str, mount: &MountSpec) -> Result<Vec<Mount>> {
-    let wrong = |why: &str| Error::invalid(format!("mount {}: image_sub_path {subpath:?} {why}", mount.target));
+pub(crate) fn below(stack: &[Mount], subpath: &str, target: &str) -> Result<Vec<Mount>> {
+    let wrong = |why: &str| Error::invalid(format!("mount {target}: image_sub_path {subpath:?} {why}"));
     if Path::new(subpath).components().any(|c| !matches!(c, Component::Normal(_) | Component::CurDir)) {
         return Err(wrong("must be relative, without .."));
     }

@@ -12,7 +12,7 @@
 
 pub(crate) mod attach;
 mod cdi;
-mod changes;
+pub(crate) mod changes;
 mod commit;
 pub(crate) mod cpu_rate;
 pub(crate) mod create;

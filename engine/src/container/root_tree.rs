@@ -137,7 +137,7 @@ fn mount_namespace(container: &ContainerHandle, view: &ContainerView) -> Result<
 }
 
 /// The same overlay as the container's own mount makes.
-fn writable(mounts: &[Mount]) -> Result<OwnedFd> {
+pub(crate) fn writable(mounts: &[Mount]) -> Result<OwnedFd> {
     let [mount] = mounts else {
         return Err(Error::not_implemented("a root file system of several mounts"));
     };

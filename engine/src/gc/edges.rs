@@ -13,6 +13,8 @@ pub enum Node {
     Lease(usize),
     /// An image, whether it has a name or not: images go by `remove` only.
     Image(ImageId),
+    /// A cached result of a build's step.
+    BuildCache(Digest),
     /// A container's writable layer, or a view.
     Snapshot(SnapshotKey),
     /// An unpacked layer.
@@ -45,6 +47,10 @@ impl Graph {
         for (id, blobs, layers) in images.references() {
             let blobs = blobs.into_iter().map(Node::Blob);
             graph.root(Node::Image(id), blobs.chain(layers.into_iter().map(Node::Layer)).collect());
+        }
+        for (key, record) in images.build_cache().all() {
+            let layer = &record.layer;
+            graph.root(Node::BuildCache(key), vec![Node::Blob(layer.digest), Node::Layer(layer.diff_id)]);
         }
         for snapshot in images.overlay().list() {
             graph.root(Node::Snapshot(snapshot.key), snapshot.layers.into_iter().map(Node::Layer).collect());

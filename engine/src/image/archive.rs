@@ -429,6 +429,22 @@ impl Images {
         recorded
     }
 
+    /// Records an image whose layers are here and held.
+    pub(super) async fn keep_found(&self, image: Found, owner: Owner) -> Result<Vec<LoadedImage>> {
+        let wanted = wanted_layers(&image.config, &image.parsed)?;
+        let manifest = ManifestRef {
+            media_type: image.parsed.media_type.clone(),
+            digest: Digest::of(&image.manifest),
+            size: image.manifest.len() as u64,
+        };
+        let lease = {
+            let _gate = self.overlay().gate().read().await;
+            self.leases().hold("keep an image")
+        };
+        lease.add([manifest.digest, Digest::of(&image.config)], []);
+        self.record_loaded(image, manifest, &wanted, owner, false).await
+    }
+
     async fn record_loaded(
         &self,
         image: Found,

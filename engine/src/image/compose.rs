@@ -11,6 +11,8 @@ use crate::error::{Error, Result};
 use crate::id::{Digest, ImageId, Owner};
 use crate::snapshot::tar_stream::stream_error;
 
+use crate::metadata::tables::image::LayerRef;
+
 use super::archive::{Found, Spooled, SpooledFiles};
 use super::config::{CONFIG_BYTES_MAX, ImageConfig};
 use super::index::Images;
@@ -144,6 +146,39 @@ impl Images {
         Ok(first.id)
     }
 
+    /// The configuration of an image as it is stored, and its layers.
+    pub(crate) fn document(&self, id: ImageId) -> Result<(Vec<u8>, Vec<LayerRef>)> {
+        let catalogue = self.catalogue();
+        let gone = || Error::not_found(format!("No such image: {id}"));
+        let (record, _) = catalogue.records.get(&id).ok_or_else(gone)?;
+        Ok((self.content().read(id, CONFIG_BYTES_MAX)?, record.layers.clone()))
+    }
+
+    /// Makes an image of a configuration and layers that are here and that the caller holds. Answers its id and its
+    /// manifest's digest.
+    pub(crate) async fn keep_built(
+        &self,
+        document: &serde_json::Value,
+        layers: &[LayerRef],
+        names: Vec<Reference>,
+        owner: Owner,
+    ) -> Result<(ImageId, Digest)> {
+        let descriptors = layers.iter().map(|layer| {
+            let media_type = oci_layer_type(&layer.media_type);
+            serde_json::json!({"mediaType": media_type, "digest": layer.digest, "size": layer.size})
+        });
+        let mut found = found(document, descriptors.collect(), None, self.settings().layers_max)?;
+        found.names = names;
+        let (id, manifest) = (Digest::of(&found.config), Digest::of(&found.manifest));
+        let catalogue = self.catalogue();
+        let named = |name: &Reference| catalogue.names.get(name).is_some_and(|row| row.image == id);
+        if catalogue.records.contains_key(&id) && found.names.iter().all(named) {
+            return Ok((id, manifest));
+        }
+        self.keep_found(found, owner).await?;
+        Ok((id, manifest))
+    }
+
     /// The configuration to begin with, and the descriptors of the layers that are there already.
     fn base(&self, request: &ComposeRequest) -> Result<(serde_json::Value, Vec<serde_json::Value>)> {
         let Some(parent) = request.parent else {
@@ -209,21 +244,33 @@ fn found(
 fn spool(scratch: Scratch, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<SpooledLayer> {
     let path = scratch.path().join("layer");
     let file = std::io::BufWriter::with_capacity(1 << 17, std::fs::File::create_new(&path)?);
-    let mut sink = Hashed { file, hash: sha2::Sha256::new(), size: 0, zeros: true };
+    let mut sink = Hashed::new(file);
     write(&mut sink)?;
-    sink.file.flush()?;
-    let digest = Digest::from_bytes(sink.hash.finalize().into());
-    let files = SpooledFiles::one("layer", Spooled::in_scratch(path, digest, sink.size), scratch);
-    Ok(SpooledLayer { files, digest, size: sink.size, empty: sink.zeros })
+    let empty = sink.zeros;
+    let (digest, size) = sink.end()?;
+    let files = SpooledFiles::one("layer", Spooled::in_scratch(path, digest, size), scratch);
+    Ok(SpooledLayer { files, digest, size, empty })
 }
 
 /// Counts and hashes on the way to a file.
-struct Hashed<W> {
+pub(crate) struct Hashed<W> {
     file: W,
     hash: sha2::Sha256,
     size: u64,
     /// Nothing but the end of an archive so far.
     zeros: bool,
+}
+
+impl<W: Write> Hashed<W> {
+    pub(crate) fn new(file: W) -> Self {
+        Self { file, hash: sha2::Sha256::new(), size: 0, zeros: true }
+    }
+
+    /// Flushes, and answers the digest and the bytes of what was written.
+    pub(crate) fn end(mut self) -> Result<(Digest, u64)> {
+        self.file.flush()?;
+        Ok((Digest::from_bytes(self.hash.finalize().into()), self.size))
+    }
 }
 
 impl<W: Write> Write for Hashed<W> {

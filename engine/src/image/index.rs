@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use crate::build::BuildCache;
 use crate::content::ContentStore;
 use crate::error::{Error, Result};
 use crate::id::{Digest, ImageId, Owner};
@@ -35,6 +36,7 @@ struct Inner {
     overlay: Overlay,
     leases: Leases,
     flights: Flights,
+    build_cache: BuildCache,
     registry: Arc<Registry>,
     catalogue: RwLock<Arc<Catalogue>>,
     /// Held by whoever changes names or images.
@@ -98,6 +100,7 @@ impl Images {
         let overlay = Overlay::open(store.clone(), &settings.snapshots_root).await?;
         let leases = Leases::open(store.clone(), settings.lease_keep).await?;
         let flights = Flights::new(store.clone(), Arc::clone(&settings), content.clone(), overlay.clone())?;
+        let build_cache = BuildCache::open(store.clone())?;
         let registry = Arc::new(Registry::new(Arc::clone(&settings)));
         let catalogue = load_catalogue(&store, &content, &overlay)?;
         let inner = Inner {
@@ -107,6 +110,7 @@ impl Images {
             overlay,
             leases,
             flights,
+            build_cache,
             registry,
             catalogue: RwLock::new(Arc::new(catalogue)),
             writing: tokio::sync::Mutex::new(()),
@@ -233,6 +237,10 @@ impl Images {
 
     pub(super) fn registry(&self) -> &Arc<Registry> {
         &self.inner.registry
+    }
+
+    pub(crate) fn build_cache(&self) -> &BuildCache {
+        &self.inner.build_cache
     }
 
     pub(crate) fn flights(&self) -> &Flights {

@@ -155,7 +155,7 @@ fn variable(letters: &mut std::iter::Peekable<std::str::Chars<'_>>, env: &[Strin
 }
 
 /// `80`, `80/udp`, `8000-8010/tcp`.
-fn ports(text: &str) -> Result<Vec<String>, String> {
+pub(crate) fn ports(text: &str) -> Result<Vec<String>, String> {
     let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
     let protocol = protocol.to_ascii_lowercase();
     if !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
@@ -170,7 +170,7 @@ fn ports(text: &str) -> Result<Vec<String>, String> {
     Ok((first..=last).map(|port| format!("{port}/{protocol}")).collect())
 }
 
-fn joined(now: &str, path: &str) -> String {
+pub(crate) fn joined(now: &str, path: &str) -> String {
     if path.starts_with('/') {
         return path.to_owned();
     }

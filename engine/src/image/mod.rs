@@ -27,14 +27,15 @@ mod tag;
 mod unpack;
 mod view;
 
+pub(crate) use crate::metadata::tables::image::LayerRef;
 pub use archive::LoadedImage;
-pub(crate) use compose::ComposeRequest;
 pub use compose::ImportRequest;
+pub(crate) use compose::{ComposeRequest, Hashed};
 pub use config::{Healthcheck, HistoryEntry, ImageConfig, ImageDocument};
 pub use distribution::Distribution;
 pub use history::HistoryItem;
 pub use index::Images;
-pub(crate) use instruction::apply_instruction;
+pub(crate) use instruction::{apply_instruction, joined, ports};
 pub use platform::Platform;
 pub use progress::{LayerProgress, LayerStatus, PullProgress, PullStatus};
 pub use pull::PullRequest;

@@ -18,6 +18,7 @@
 //! volume     name · record
 //! lease      id · expires · holds (json)                   keeps work in flight alive
 //! event      seq · time · record                           bounded ring for replay
+//! build_cache key · record                                 a step's inputs by their digest -> its layer
 //! setting    key · value                                   schema version, daemon id
 //! ```
 //!

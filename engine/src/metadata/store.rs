@@ -9,7 +9,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::error::{Error, Result};
 
 /// The numbered migrations, in order. A database's `user_version` is the number of those already applied.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_init.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("migrations/0001_init.sql"), include_str!("migrations/0002_build_cache.sql")];
 
 /// Writes waiting for the writer thread; a caller beyond this many waits for a place.
 const WRITE_QUEUE_MAX: usize = 1024;

@@ -262,6 +262,10 @@ impl SandboxDriver {
 
     /// docker's network events, one for each endpoint.
     pub(crate) async fn network_events(&self, action: &str) {
+        // A build's: docker tells nothing of those.
+        if self.record.implicit && self.live.containers.is_empty() {
+            return;
+        }
         for endpoint in &self.live.endpoints {
             self.network_event(action, &endpoint.network_id).await;
         }

@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::id::LayerId;
 
 pub use overlay::Overlay;
-pub(crate) use overlay::Staging;
+pub(crate) use overlay::{Staging, remove_tree};
 pub use usage_book::Measured;
 pub(crate) use usage_book::UsageBook;
 

@@ -180,6 +180,29 @@ impl Overlay {
         Ok(record.bytes)
     }
 
+    /// How to mount a stack of layers to read it. Nothing holds the layers by that.
+    pub(crate) fn stack(&self, layers: &[LayerId]) -> Result<Vec<Mount>> {
+        let view = SnapshotView {
+            key: "stack".parse()?,
+            kind: SnapshotKind::View,
+            layers: layers.to_vec(),
+            created: jiff::Timestamp::now(),
+        };
+        Ok(self.mounts_of(&view))
+    }
+
+    /// Makes a layer of what was written into a snapshot: the directory is moved, not copied. The snapshot is gone then;
+    /// the layer is neither synced nor recorded. `id` is the digest of the tar of just this directory.
+    pub(crate) async fn seal(&self, key: &SnapshotKey, id: LayerId) -> Result<LayerRow> {
+        let staging = Staging { path: self.inner.root.join("staging").join(random_name()), kept: false };
+        make_private_dir(&staging.path)?;
+        std::fs::rename(self.active_dir(key).join("fs"), staging.fs())
+            .map_err(|e| Error::from(e).context(format!("make a layer of snapshot {key}")))?;
+        self.remove(key).await?;
+        let this = self.clone();
+        blocking("place a layer", move || this.place(staging, id, id, Applied::default())).await
+    }
+
     fn layer_dir(&self, id: LayerId) -> PathBuf {
         self.inner.root.join("layers").join(id.hex())
     }
@@ -266,8 +289,10 @@ impl Overlay {
     fn mounts_of(&self, view: &SnapshotView) -> Vec<Mount> {
         let lower = |id: &LayerId| self.layer_dir(*id).join("fs").display().to_string();
         let empty = || self.inner.root.join("empty").display().to_string();
-        // Topmost first, as overlayfs wants them.
-        let mut lowers: Vec<String> = view.layers.iter().rev().map(lower).collect();
+        // Topmost first, as overlayfs wants them, and each once, which it insists on: what a layer says holds from its
+        // topmost place on, whatever lies between.
+        let mut seen = std::collections::HashSet::new();
+        let mut lowers: Vec<String> = view.layers.iter().rev().filter(|id| seen.insert(**id)).map(lower).collect();
         if lowers.is_empty() {
             lowers.push(empty());
         }
@@ -340,7 +365,7 @@ async fn blocking<T: Send + 'static>(
 }
 
 /// Removes a directory and all that is in it, at any depth, following nothing.
-fn remove_tree(path: &Path) -> Result<()> {
+pub(crate) fn remove_tree(path: &Path) -> Result<()> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(Error::internal(format!("{} is not a directory of ours", path.display())));
     };

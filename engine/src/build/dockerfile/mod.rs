@@ -45,11 +45,23 @@ pub fn is_own_frontend(syntax: &str) -> bool {
 mod tests {
     #[test]
     fn dockers_frontend_is_the_own_one() {
-        for own in ["docker/dockerfile:1", "docker/dockerfile", "docker.io/docker/dockerfile:1.7-labs", "docker/dockerfile:1.4.0 x",
-            "docker/dockerfile:experimental", "docker/dockerfile:1@sha256:00"] {
+        for own in [
+            "docker/dockerfile:1",
+            "docker/dockerfile",
+            "docker.io/docker/dockerfile:1.7-labs",
+            "docker/dockerfile:1.4.0 x",
+            "docker/dockerfile:experimental",
+            "docker/dockerfile:1@sha256:00",
+        ] {
             assert!(super::is_own_frontend(own), "{own}");
         }
-        for other in ["", "docker/dockerfile:2", "evil/dockerfile:1", "localhost:5000/docker/dockerfile:1", "docker/dockerfilex:1"] {
+        for other in [
+            "",
+            "docker/dockerfile:2",
+            "evil/dockerfile:1",
+            "localhost:5000/docker/dockerfile:1",
+            "docker/dockerfilex:1",
+        ] {
             assert!(!super::is_own_frontend(other), "{other}");
         }
     }

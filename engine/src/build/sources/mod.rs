@@ -10,7 +10,7 @@ mod update;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Digest;
@@ -43,10 +43,10 @@ struct Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if !self.is_kept {
-            if let Err(error) = std::fs::remove_dir_all(&self.dir) {
-                tracing::warn!(dir = %self.dir.display(), %error, "a build's directory is left behind");
-            }
+        if !self.is_kept
+            && let Err(error) = std::fs::remove_dir_all(&self.dir)
+        {
+            tracing::warn!(dir = %self.dir.display(), %error, "a build's directory is left behind");
         }
         self.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
     }
@@ -107,7 +107,7 @@ impl Sources {
     }
 
     /// Removes one that no build uses; whether it did.
-    fn remove(&self, name: &str) -> bool {
+    pub(crate) fn remove(&self, name: &str) -> bool {
         if !self.busy.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned()) {
             return false;
         }
@@ -118,7 +118,6 @@ impl Sources {
     }
 
     /// All of them, with their bytes counted now. Blocking.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the build cache's usage is about to include it"))]
     pub(crate) fn list(&self) -> Vec<CacheRecordView> {
         self.kept().into_iter().map(|(changed, name)| self.view(changed, name)).collect()
     }
@@ -138,24 +137,6 @@ impl Sources {
             last_used: Some(last_used),
             uses: 1,
         }
-    }
-
-    /// Removes those that no build uses and that were not used for `unused_for`; gives their ids and bytes. Blocking.
-    #[cfg_attr(not(test), expect(dead_code, reason = "pruning the build cache is about to include it"))]
-    pub(crate) fn prune(&self, unused_for: Option<Duration>) -> (Vec<String>, u64) {
-        let now = SystemTime::now();
-        let is_old = |changed: SystemTime| {
-            unused_for.is_none_or(|limit| now.duration_since(changed).is_ok_and(|unused| unused >= limit))
-        };
-        let (mut ids, mut bytes) = (Vec::new(), 0);
-        for (_, name) in self.kept().into_iter().filter(|(changed, _)| is_old(*changed)) {
-            let count = crate::snapshot::bytes_below(&self.root.join(&name));
-            if self.remove(&name) {
-                ids.push(name);
-                bytes += count;
-            }
-        }
-        (ids, bytes)
     }
 }
 

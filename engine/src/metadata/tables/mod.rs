@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 
 pub mod address;
 pub mod blob;
+pub mod build_cache;
 pub(crate) mod container;
 pub mod endpoint;
 pub mod event;

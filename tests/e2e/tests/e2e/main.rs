@@ -5,6 +5,7 @@
 //! `GANTRY_E2E_ENGINE=dockerd cargo test -p e2e with_docker`. `with_gantry` run the same with our client. The others are about
 //! what only this engine does.
 
+mod build;
 mod client;
 mod cni;
 mod commit;

@@ -66,12 +66,12 @@ fn bases(file: &Dockerfile, surroundings: &Surroundings<'_>, found: &mut Finding
         if let Ok(base) = expand::word(&stage.base, escape, &|name| given.get(name)) {
             undeclared(&base, &given, stage, found);
         }
-        if let Ok(base) = expand::word(&stage.base, escape, &|name| defaults.get(name)) {
-            if base.text != "scratch" && base.text.parse::<Reference>().is_err() {
-                let message =
-                    format!("Default value for ARG {} results in empty or invalid base image name", stage.base);
-                found.at_stage(&rules::INVALID_DEFAULT_ARG_IN_FROM, stage, message);
-            }
+        if let Ok(base) = expand::word(&stage.base, escape, &|name| defaults.get(name))
+            && base.text != "scratch"
+            && base.text.parse::<Reference>().is_err()
+        {
+            let message = format!("Default value for ARG {} results in empty or invalid base image name", stage.base);
+            found.at_stage(&rules::INVALID_DEFAULT_ARG_IN_FROM, stage, message);
         }
         let Some(platform) = &stage.platform else { continue };
         let Ok(expanded) = expand::word(platform, escape, &|name| given.get(name)) else { continue };
