@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use engine::ExecHandle;
 use engine::container::{AttachedIo, Stream};
+use engine::{ContainerHandle, ExecHandle};
 use http::{HeaderValue, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -47,8 +47,8 @@ pub(crate) struct Talk {
 
 /// What stands at the other end.
 pub(crate) enum Peer {
-    /// A process.
-    Process(AttachedIo),
+    /// The first process of a container, which is told when its client detaches.
+    Process(AttachedIo, Option<ContainerHandle>),
     /// An exec that is still to start, with its terminal's size. It starts after the answer's head was sent: clients that
     /// read the head through a buffer (Python's) would lose output that comes with it. A failure is told on the error
     /// stream. The connection is closed only after the end is recorded, because clients then ask for the exit code.
@@ -97,15 +97,18 @@ fn switching(kind: &'static str, with_headers: bool) -> Response<reply::Body> {
 async fn converse(stream: impl Duplex, peer: Peer, talk: Talk, gone: CancellationToken) {
     let (mut reader, mut writer) = tokio::io::split(stream);
     match peer {
-        Peer::Process(attached) => {
-            converse_with(attached, &mut reader, &mut writer, talk, &gone).await;
+        Peer::Process(attached, container) => {
+            let ended = converse_with(attached, &mut reader, &mut writer, talk, &gone).await;
+            if let (Ended::Detached, Some(container)) = (ended, container) {
+                container.note_detach().await;
+            }
         }
         Peer::Exec(exec, size) => match exec.start(size).await {
-            Ok(attached) => {
-                if converse_with(attached, &mut reader, &mut writer, talk, &gone).await == Ended::Output {
-                    see_the_end(&exec, &gone).await;
-                }
-            }
+            Ok(attached) => match converse_with(attached, &mut reader, &mut writer, talk, &gone).await {
+                Ended::Output => see_the_end(&exec, &gone).await,
+                Ended::Detached => exec.note_detach().await,
+                Ended::Client => {}
+            },
             Err(error) => drop(writer.write_all(&sentence(&error, talk.tty)).await),
         },
     }
@@ -132,10 +135,12 @@ async fn see_the_end(exec: &ExecHandle, gone: &CancellationToken) {
 
 /// Why a talk was over.
 #[derive(Debug, PartialEq, Eq)]
-enum Ended {
+pub(crate) enum Ended {
     /// All output was carried.
     Output,
-    /// The client let go with the detach keys, or hung up.
+    /// The client let go with the detach keys.
+    Detached,
+    /// The client hung up.
     Client,
 }
 
@@ -156,7 +161,7 @@ async fn converse_with(
     };
     tokio::select! {
         () = copy_output(output, writer, talk.tty) => Ended::Output,
-        () = detached => Ended::Client,
+        () = detached => Ended::Detached,
         () = gone.cancelled() => Ended::Client,
     }
 }

@@ -49,7 +49,7 @@ pub(crate) const ROUTES: &[Route] = &[
     route("POST", "/containers/create", run!(containers::create::create)),
     route("GET", "/containers/json", run!(containers::list::list)),
     route("POST", "/containers/prune", run!(containers::prune::prune)),
-    route("GET", "/containers/{id}/attach/ws", NotBuilt("attaching over a WebSocket")),
+    route("GET", "/containers/{id}/attach/ws", run!(containers::attach_ws::attach)),
     route("GET", "/containers/{id}/archive", run!(containers::archive::get)),
     route("HEAD", "/containers/{id}/archive", run!(containers::archive::head)),
     route("PUT", "/containers/{id}/archive", run!(containers::archive::put)),

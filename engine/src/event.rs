@@ -72,6 +72,38 @@ pub struct NewEvent {
     pub attributes: BTreeMap<String, String>,
 }
 
+impl NewEvent {
+    /// Something that happened to an image: `id` is its id, or the reference for `pull` and `push`.
+    pub fn image(action: &str, id: String, name: String, labels: &BTreeMap<String, String>) -> Self {
+        let mut attributes = labels.clone();
+        attributes.insert("name".to_owned(), name);
+        Self::of(ObjectKind::Image, action, id, attributes)
+    }
+
+    /// Something that happened to a volume.
+    pub fn volume(action: &str, name: &str, driver: &str, more: &[(&str, String)]) -> Self {
+        let mut attributes = BTreeMap::from([("driver".to_owned(), driver.to_owned())]);
+        attributes.extend(more.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
+        Self::of(ObjectKind::Volume, action, name.to_owned(), attributes)
+    }
+
+    /// Something that happened to a network, without a container.
+    pub fn network(action: &str, id: String, name: &str, driver: &str) -> Self {
+        let attributes = [("name", name), ("type", driver)].map(|(key, value)| (key.to_owned(), value.to_owned()));
+        Self::of(ObjectKind::Network, action, id, attributes.into())
+    }
+
+    /// A prune of all objects of a kind, with the bytes it gave back.
+    pub fn pruned(kind: ObjectKind, reclaimed: u64) -> Self {
+        let attributes = BTreeMap::from([("reclaimed".to_owned(), reclaimed.to_string())]);
+        Self::of(kind, "prune", String::new(), attributes)
+    }
+
+    fn of(kind: ObjectKind, action: &str, id: String, attributes: BTreeMap<String, String>) -> Self {
+        Self { kind, action: action.to_owned(), id, owner: None, attributes }
+    }
+}
+
 /// The one place where events are numbered, kept and handed out. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct EventBus {

@@ -2,6 +2,7 @@
 
 use docker_api::container::ContainerPrune;
 use engine::container::ContainerView;
+use engine::event::{NewEvent, ObjectKind};
 use engine::id::Owner;
 
 use crate::call::Call;
@@ -21,6 +22,7 @@ pub(crate) async fn prune(call: Call) -> Outcome {
     };
     let (ids, space_reclaimed) = call.engine().prune_containers(wanted).await?;
     let deleted: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    call.engine().publish(NewEvent::pruned(ObjectKind::Container, space_reclaimed)).await;
     let containers_deleted = (!deleted.is_empty()).then_some(deleted);
     reply::ok(&ContainerPrune { containers_deleted, space_reclaimed })
 }

@@ -5,6 +5,7 @@ use engine::id::Owner;
 use engine::image::LoadedImage;
 
 use crate::call::Call;
+use crate::images::happened;
 use crate::reply::{self, Outcome};
 use crate::request_body;
 use crate::status_code::Failure;
@@ -17,6 +18,11 @@ pub(crate) async fn load(mut call: Call) -> Outcome {
     }
     let body = call.body.take().ok_or_else(|| Failure::bad_request("no archive was sent"))?;
     let loaded = call.engine().images().load(request_body::reader(body), Owner::Docker).await?;
+    for image in &loaded {
+        if let Ok(view) = call.engine().images().get(&image.id.to_string()) {
+            happened(call.engine(), "load", &view, &view.id.to_string()).await;
+        }
+    }
     let (pieces, response) = reply::stream("application/json");
     tokio::spawn(async move {
         for image in &loaded {
@@ -64,5 +70,10 @@ async fn save(call: Call, names: Vec<String>) -> Outcome {
         ));
     }
     let archive = call.engine().images().save(&names).await?;
+    for name in &names {
+        if let Ok(view) = call.engine().images().get(name) {
+            happened(call.engine(), "save", &view, &view.id.to_string()).await;
+        }
+    }
     Ok(reply::bytes_of("application/x-tar", archive))
 }

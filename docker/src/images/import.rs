@@ -5,6 +5,7 @@ use engine::image::{ImportRequest, Platform};
 
 use crate::call::Call;
 use crate::images::commit::{changes, name};
+use crate::images::happened;
 use crate::reply::{self, Outcome};
 use crate::request_body;
 use crate::status_code::Failure;
@@ -29,6 +30,9 @@ pub(crate) async fn import(mut call: Call) -> Outcome {
     };
     let body = call.body.take().ok_or_else(|| Failure::bad_request("no archive was sent"))?;
     let id = call.engine().images().import(request_body::reader(body), request, Owner::Docker).await?;
+    if let Ok(view) = call.engine().images().get(&id.to_string()) {
+        happened(call.engine(), "import", &view, &view.id.to_string()).await;
+    }
     let (pieces, response) = reply::stream("application/json");
     tokio::spawn(async move { drop(pieces.line(&pull::status(id.to_string()), "\r\n").await) });
     Ok(response)

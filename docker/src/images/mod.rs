@@ -11,8 +11,10 @@ pub(crate) mod remove;
 pub(crate) mod search;
 
 use docker_api::system::{AuthConfig, AuthResponse};
+use engine::Engine;
+use engine::event::NewEvent;
 use engine::id::Owner;
-use engine::image::ImageView;
+use engine::image::{ImageView, Reference};
 use http::StatusCode;
 use std::sync::Arc;
 
@@ -25,6 +27,20 @@ use crate::view;
 /// The image that the path names.
 pub(crate) fn image(call: &Call) -> Result<Arc<ImageView>, Failure> {
     Ok(call.engine().images().get(call.name())?)
+}
+
+/// Tells of something that was done with an image; `name` is what it was called by.
+pub(crate) async fn happened(engine: &Engine, action: &str, image: &ImageView, name: &str) {
+    let name = name.parse::<Reference>().map_or_else(|_| name.to_owned(), |name| name.or_latest().familiar());
+    engine.publish(NewEvent::image(action, image.id.to_string(), name, &image.config.labels)).await;
+}
+
+/// Tells of a transfer between here and a registry, which is named by its reference.
+pub(crate) async fn transferred(engine: &Engine, action: &str, reference: &Reference) {
+    let labels = engine.images().get(&reference.familiar()).map(|image| image.config.labels.clone());
+    let event =
+        NewEvent::image(action, reference.familiar(), reference.familiar_repository(), &labels.unwrap_or_default());
+    engine.publish(event).await;
 }
 
 pub(crate) async fn inspect(call: Call) -> Outcome {
@@ -45,7 +61,9 @@ pub(crate) async fn tag(call: Call) -> Outcome {
         return Err(Failure::bad_request("query repo: the new name must be given"));
     }
     let target = if tag.is_empty() { repo.to_owned() } else { format!("{repo}:{tag}") };
+    let image = image(&call)?;
     call.engine().images().tag(call.name(), &target, Owner::Docker).await?;
+    happened(call.engine(), "tag", &image, &target).await;
     Ok(reply::empty(StatusCode::CREATED))
 }
 

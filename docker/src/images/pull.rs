@@ -3,10 +3,12 @@
 use engine::ErrorKind;
 use engine::id::Owner;
 use engine::image::{Platform, PullProgress, PullRequest, Reference};
+use http::StatusCode;
 use tokio::sync::mpsc;
 
 use crate::auth;
 use crate::call::Call;
+use crate::images::transferred;
 use crate::reply::{self, Outcome, Pieces};
 use crate::status_code::Failure;
 use crate::view::pull;
@@ -32,11 +34,19 @@ pub(crate) async fn create(call: Call) -> Outcome {
     let (sender, mut steps) = mpsc::channel(STEPS_WAITING_MAX);
     let images = call.engine().images().clone();
     // The pull goes on when the client leaves, as every engine call does.
-    let work = tokio::spawn(async move { images.pull(request, sender).await });
+    let engine = call.engine().clone();
+    let work = tokio::spawn(async move {
+        let reference = request.reference.clone();
+        let pulled = images.pull(request, sender).await;
+        if pulled.is_ok() {
+            transferred(&engine, "pull", &reference).await;
+        }
+        pulled
+    });
     // Before the first line a failure still has a status code of its own.
     let Some(first) = steps.recv().await else {
         return match work.await {
-            Ok(Err(error)) => Err(error.into()),
+            Ok(Err(error)) => Err(refusal(error)),
             Ok(Ok(_)) => Ok(reply::empty(http::StatusCode::OK)),
             Err(_) => Err(Failure::from(engine::Error::internal("the pull was broken off"))),
         };
@@ -54,6 +64,14 @@ pub(crate) async fn create(call: Call) -> Outcome {
         drop(pieces.line(&pull::failure(failure.to_string()), "\r\n").await);
     });
     Ok(response)
+}
+
+/// An image that may not be had is told as one that is not there, as dockerd does it: at 401 the docker CLI would ask its
+/// user for a password, even where nobody can type one.
+fn refusal(error: engine::Error) -> Failure {
+    let denied = error.kind() == ErrorKind::Unauthorized;
+    let failure = Failure::from(error);
+    if denied { Failure::new(StatusCode::NOT_FOUND, failure.message) } else { failure }
 }
 
 async fn copy(

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use crate::auth;
 use crate::call::Call;
+use crate::images::transferred;
 use crate::reply::{self, Outcome};
 use crate::status_code::Failure;
 use crate::view::{pull, push as lines};
@@ -26,7 +27,15 @@ pub(crate) async fn push(call: Call) -> Outcome {
     let request = PushRequest { reference, auth: auth::from_headers(&call.headers)?, owner: Owner::Docker };
     let (sender, mut steps) = mpsc::channel(STEPS_WAITING_MAX);
     let images = call.engine().images().clone();
-    let work = tokio::spawn(async move { images.push(request, sender).await });
+    let engine = call.engine().clone();
+    let work = tokio::spawn(async move {
+        let reference = request.reference.clone();
+        let pushed = images.push(request, sender).await;
+        if pushed.is_ok() {
+            transferred(&engine, "push", &reference).await;
+        }
+        pushed
+    });
     // Before the first line a failure still has a status code of its own.
     let Some(first) = steps.recv().await else {
         return match work.await {

@@ -2,6 +2,7 @@
 
 use docker_api::image::{DeleteItem, ImagePrune};
 use engine::container::{ContainerView, Phase};
+use engine::event::{NewEvent, ObjectKind};
 use engine::id::{ImageId, Owner};
 use engine::image::{ImageUse, ImageView, Removed};
 use engine::{Engine, ErrorKind};
@@ -26,7 +27,15 @@ fn uses(containers: &[Arc<ContainerView>], id: &ImageId) -> Vec<ImageUse> {
 
 async fn remove_image(engine: &Engine, name: &str, force: bool) -> engine::Result<Vec<Removed>> {
     let containers = engine.containers();
-    engine.images().remove(name, force, &move |id| uses(&containers, id)).await
+    let labels = engine.images().get(name).map(|image| (image.id, image.config.labels.clone())).ok();
+    let done = engine.images().remove(name, force, &move |id| uses(&containers, id)).await?;
+    if let Some((id, labels)) = labels {
+        for item in &done {
+            let action = if matches!(item, Removed::Untagged(_)) { "untag" } else { "delete" };
+            engine.publish(NewEvent::image(action, id.to_string(), id.to_string(), &labels)).await;
+        }
+    }
+    Ok(done)
 }
 
 /// `noprune` keeps parents of classic builds; images here have none, so it changes nothing.
@@ -68,5 +77,6 @@ pub(crate) async fn prune(call: Call) -> Outcome {
         }
     }
     let space_reclaimed = before.saturating_sub(engine.images().fs_usage().bytes);
+    engine.publish(NewEvent::pruned(ObjectKind::Image, space_reclaimed)).await;
     reply::ok(&ImagePrune { images_deleted: (!deleted.is_empty()).then_some(deleted), space_reclaimed })
 }

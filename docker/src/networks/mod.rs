@@ -4,6 +4,7 @@ pub(crate) mod connect;
 
 use docker_api::network::{NetworkCreate, NetworkCreated, NetworkPrune};
 use engine::Engine;
+use engine::event::{NewEvent, ObjectKind};
 use engine::id::Owner;
 use engine::network::{IpamPool, NetworkSpec, NetworkView};
 use http::StatusCode;
@@ -64,6 +65,7 @@ pub(crate) async fn create(mut call: Call) -> Outcome {
     let wanted: NetworkCreate = call.required_json().await?;
     let spec = spec(wanted)?;
     let network = call.engine().networks().create(spec).await?;
+    call.engine().publish(event("create", &network)).await;
     reply::json(StatusCode::CREATED, &NetworkCreated { id: network.id.to_string(), warning: String::new() })
 }
 
@@ -120,8 +122,14 @@ fn pool(config: docker_api::network::IpamConfig) -> Result<IpamPool, Failure> {
     })
 }
 
+fn event(action: &str, network: &NetworkView) -> NewEvent {
+    NewEvent::network(action, network.id.to_string(), &network.name, &network.driver)
+}
+
 pub(crate) async fn remove(call: Call) -> Outcome {
-    call.engine().networks().remove(call.name()).await?;
+    let network = call.engine().networks().get(call.name())?;
+    call.engine().networks().remove(network.id.as_str()).await?;
+    call.engine().publish(event("destroy", &network)).await;
     reply::no_content()
 }
 
@@ -132,6 +140,11 @@ pub(crate) async fn prune(call: Call) -> Outcome {
         let old = until.is_none_or(|until| network.created.as_nanosecond() < i128::from(until));
         network.owner == Owner::Docker && old && filters.prune_labels(&network.labels)
     };
+    let before = call.engine().networks().list();
     let deleted = call.engine().networks().prune(wanted).await?;
+    for network in before.iter().filter(|network| deleted.contains(&network.name)) {
+        call.engine().publish(event("destroy", network)).await;
+    }
+    call.engine().publish(NewEvent::pruned(ObjectKind::Network, 0)).await;
     reply::ok(&NetworkPrune { networks_deleted: (!deleted.is_empty()).then_some(deleted) })
 }

@@ -224,7 +224,7 @@ async fn serve_echo(tty: bool) -> (UnixStream, tokio::task::JoinHandle<()>) {
             let call = Call::new(request, way, door, api_version::CURRENT, Vec::new());
             let talk = Talk { tty, detach_keys: tty.then(|| vec![16, 17]) };
             let kind = hijack::content_type(call.version, tty);
-            hijack::take_over(call, kind, false, Peer::Process(echo(tty)), talk).await.unwrap()
+            hijack::take_over(call, kind, false, Peer::Process(echo(tty), None), talk).await.unwrap()
         }
     };
     let way = Way { tap, gone, origin: Origin::Unix };

@@ -1,6 +1,7 @@
 //! `/volumes`.
 
 use docker_api::volume::{VolumeCreate, VolumeList, VolumePrune};
+use engine::event::{NewEvent, ObjectKind};
 use engine::volume::{VolumeSpec, VolumeView};
 use http::StatusCode;
 
@@ -48,11 +49,16 @@ pub(crate) async fn create(mut call: Call) -> Outcome {
         labels: wanted.labels,
     };
     let volume = call.engine().volumes().create(spec).await?;
+    call.engine().publish(NewEvent::volume("create", &volume.name, &volume.driver, &[])).await;
     reply::json(StatusCode::CREATED, &view::volume::volume(&volume, None))
 }
 
 pub(crate) async fn remove(call: Call) -> Outcome {
+    let there = call.engine().volumes().get(call.name()).ok();
     call.engine().volumes().remove(call.name(), call.query.flag("force")).await?;
+    if let Some(volume) = there {
+        call.engine().publish(NewEvent::volume("destroy", &volume.name, &volume.driver, &[])).await;
+    }
     reply::no_content()
 }
 
@@ -61,5 +67,9 @@ pub(crate) async fn prune(call: Call) -> Outcome {
     let all = filters.boolean("all")?.unwrap_or(false) || call.version < PRUNES_ANONYMOUS_ONLY;
     let wanted = move |volume: &VolumeView| (all || volume.anonymous) && filters.prune_labels(&volume.labels);
     let (deleted, space_reclaimed) = call.engine().volumes().prune(wanted).await?;
+    for name in &deleted {
+        call.engine().publish(NewEvent::volume("destroy", name, "local", &[])).await;
+    }
+    call.engine().publish(NewEvent::pruned(ObjectKind::Volume, space_reclaimed)).await;
     reply::ok(&VolumePrune { volumes_deleted: Some(deleted), space_reclaimed })
 }

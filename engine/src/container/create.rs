@@ -10,6 +10,7 @@ use crate::container::state::ContainerState;
 use crate::container::{ContainerHandle, MountView, image_mount, random_name, rootfs};
 use crate::engine::{Core, CreatedContainer};
 use crate::error::{Error, Result};
+use crate::event::NewEvent;
 use crate::event::now_ns;
 use crate::failpoint::failpoint;
 use crate::id::ContainerId;
@@ -370,6 +371,9 @@ async fn volume(
         fill(core, &record.snapshot_key()?, &made.name, &mount.target).await?;
     }
     let placed = core.volumes.mount(&made.name, Some(subpath.as_str())).await?;
+    if !existed {
+        core.events.publish(NewEvent::volume("create", &made.name, &made.driver, &[])).await;
+    }
     let mut shown = view(mount, "volume", made.mountpoint.to_string_lossy().into_owned());
     shown.name.clone_from(&made.name);
     shown.driver.clone_from(&made.driver);

@@ -151,6 +151,10 @@ impl ExecHandle {
         let code = done.wait_for(Option::is_some).await.ok().and_then(|code| *code);
         code.ok_or_else(|| Error::internal(format!("the exit code of exec {} is lost", self.exec.id)))
     }
+    /// Tells that its client has let go of it with its detach keys.
+    pub async fn note_detach(&self) {
+        self.event("exec_detach", &[]).await;
+    }
     /// Tells a process on a terminal that its user has gone (SIGHUP), as a terminal that is closed does.
     ///
     /// # Errors

@@ -251,7 +251,9 @@ impl ContainerHandle {
     /// `Conflict` when it does not run.
     pub async fn resize(&self, height: u16, width: u16) -> Result<()> {
         let process = crate::task::ProcessRef::first(self.id());
-        self.cell.shim()?.resize(&process, height, width).await
+        self.cell.shim()?.resize(&process, height, width).await?;
+        self.event("resize", &[("height", height.to_string()), ("width", width.to_string())]).await;
+        Ok(())
     }
     /// Begins to wait at once (before it returns); the future ends when the condition holds.
     pub fn wait(&self, condition: WaitCondition) -> impl Future<Output = Result<WaitOutcome>> + Send + 'static {
@@ -263,6 +265,10 @@ impl ContainerHandle {
     /// `Conflict` when paused or being removed.
     pub async fn attach(&self, options: AttachOptions) -> Result<AttachedIo> {
         super::attach::attach(self, options).await
+    }
+    /// Tells that a client has let go of it with its detach keys.
+    pub async fn note_detach(&self) {
+        self.event("detach", &[]).await;
     }
     /// Reads its log.
     ///
@@ -314,7 +320,9 @@ impl ContainerHandle {
     /// # Errors
     /// `Conflict` when it does not run; `InvalidArgument` for unknown columns.
     pub async fn top(&self, ps_args: &str) -> Result<TopTable> {
-        super::top::table(self, ps_args).await
+        let table = super::top::table(self, ps_args).await?;
+        self.event("top", &[]).await;
+        Ok(table)
     }
     /// What it has changed in its file system, parents before children.
     ///
@@ -328,7 +336,9 @@ impl ContainerHandle {
     /// # Errors
     /// `Conflict` when it is being removed; later failures end the stream with an error.
     pub async fn export(&self) -> Result<ArchiveStream> {
-        super::commit::export(self).await
+        let archive = super::commit::export(self).await?;
+        self.event("export", &[]).await;
+        Ok(archive)
     }
     /// Makes an image of what it is now. Tells of it in an event.
     ///
@@ -352,7 +362,9 @@ impl ContainerHandle {
     /// # Errors
     /// As [`ContainerHandle::stat_path`]; later failures end the stream with an error.
     pub async fn read_archive(&self, path: &str) -> Result<(PathStat, ArchiveStream)> {
-        super::files::read(self, path).await
+        let read = super::files::read(self, path).await?;
+        self.event("archive-path", &[]).await;
+        Ok(read)
     }
     /// Writes a tar (plain, or compressed with gzip, zstd, bzip2 or xz) into the directory `path`.
     ///
@@ -365,7 +377,9 @@ impl ContainerHandle {
         archive: impl AsyncRead + Send + Unpin + 'static,
         options: WriteArchive,
     ) -> Result<()> {
-        super::files::write(self, path, archive, options).await
+        super::files::write(self, path, archive, options).await?;
+        self.event("extract-to-dir", &[]).await;
+        Ok(())
     }
     /// Opens the log file anew after someone moved it (CRI ReopenContainerLog).
     ///

@@ -5,6 +5,7 @@ use crate::container::handle::Reply;
 use crate::container::state::{ContainerState, Input};
 use crate::container::{ContainerView, RemoveOptions, WaitOutcome, image_mount, root_tree};
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::NewEvent;
 use crate::failpoint::failpoint;
 use crate::id::Owner;
 use crate::metadata::Durability;
@@ -144,8 +145,12 @@ impl ContainerDriver {
             return;
         }
         for mount in self.record.mounts.iter().filter(|mount| mount.anonymous) {
-            if let Err(error) = self.core.volumes.remove(&mount.name, true).await {
-                tracing::debug!(volume = mount.name, %error, "an anonymous volume stays");
+            match self.core.volumes.remove(&mount.name, true).await {
+                Ok(()) => {
+                    let event = NewEvent::volume("destroy", &mount.name, &mount.driver, &[]);
+                    self.core.events.publish(event).await;
+                }
+                Err(error) => tracing::debug!(volume = mount.name, %error, "an anonymous volume stays"),
             }
         }
     }

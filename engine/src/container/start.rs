@@ -10,7 +10,7 @@ use crate::container::driver::ContainerDriver;
 use crate::container::state::{ContainerState, Input};
 use crate::container::{process, root_tree, signal};
 use crate::error::{ErrorKind, Result};
-use crate::event::now_ns;
+use crate::event::{NewEvent, now_ns};
 use crate::failpoint::failpoint;
 use crate::metadata::Durability;
 use crate::rollback::Rollback;
@@ -139,7 +139,21 @@ impl ContainerDriver {
         self.begin_health();
         self.store_observed().await;
         self.publish();
+        self.volume_events("mount").await;
         self.event("start", &[]).await;
+    }
+
+    /// docker's volume events, one for each volume of this container.
+    pub(crate) async fn volume_events(&self, action: &str) {
+        for mount in self.record.mounts.iter().filter(|mount| mount.kind == "volume") {
+            let mut more = vec![("container", self.record.id.to_string())];
+            if action == "mount" {
+                more.push(("destination", mount.destination.clone()));
+                more.push(("read/write", mount.rw.to_string()));
+                more.push(("propagation", mount.propagation.clone()));
+            }
+            self.core.events.publish(NewEvent::volume(action, &mount.name, &mount.driver, &more)).await;
+        }
     }
 
     /// Those who attached before there was a process.

@@ -181,6 +181,7 @@ impl ContainerDriver {
             tracing::warn!(%error, "failpoint");
         }
         self.take_process_down().await;
+        self.volume_events("unmount").await;
         self.live = Live { unstored: self.live.unstored.take(), ..Live::default() };
         self.publish();
         self.exit_events(&exit, ran_ns, asked_to_end).await;

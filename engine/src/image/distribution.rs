@@ -38,7 +38,7 @@ impl Images {
         let (media_type, platforms) = match parsed {
             Manifest::Index(entries) => {
                 let stated = Some(fetched.content_type.clone()).filter(|kind| kind.ends_with("json"));
-                let platforms = entries.iter().filter_map(|entry| entry.platform.as_ref()?.platform()).collect();
+                let platforms = entries.iter().filter_map(|entry| Some(entry.platform.as_ref()?.stated())).collect();
                 (stated.unwrap_or_else(|| OCI_INDEX.to_owned()), platforms)
             }
             Manifest::Image(manifest) => {

@@ -57,7 +57,12 @@ pub(crate) struct DescriptorPlatform {
 }
 
 impl DescriptorPlatform {
-    pub(crate) fn platform(&self) -> Option<Platform> {
+    /// The platform as it is written, attestations' `unknown/unknown` too.
+    pub(crate) fn stated(&self) -> Platform {
+        Platform::new(&self.os, &self.architecture, self.variant.as_deref())
+    }
+
+    fn platform(&self) -> Option<Platform> {
         let named = !self.os.is_empty() && !self.architecture.is_empty() && self.os != "unknown";
         named.then(|| Platform::new(&self.os, &self.architecture, self.variant.as_deref()))
     }
@@ -143,6 +148,17 @@ pub(crate) fn parse(bytes: &[u8], content_type: &str, layers_max: usize) -> Resu
         return Err(wrong(format!("layer {} has the unknown type {:?}", layer.digest, layer.media_type)));
     }
     Ok(Manifest::Image(ImageManifest { media_type, config, layers }))
+}
+
+/// What a manifest consists of, whatever it is for (attestations are manifests with other layers): its configuration and
+/// its layers. Nothing for an index.
+///
+/// # Errors
+/// `InvalidArgument` when it is no manifest.
+pub(crate) fn parts(bytes: &[u8]) -> Result<Vec<Descriptor>> {
+    let document: Document =
+        serde_json::from_slice(bytes).map_err(|e| Error::invalid(format!("invalid manifest: {e}")))?;
+    Ok(document.config.into_iter().chain(document.layers.unwrap_or_default()).collect())
 }
 
 fn agreed(stated: &str, content_type: &str, allowed: [&str; 2]) -> Result<String, String> {

@@ -95,6 +95,7 @@ impl Images {
         };
         tell(&progress, pulling).await;
         let (document, wanted) = self.configuration(&repository, &resolved).await?;
+        let replaces = self.replaces_manifest(&resolved);
         let lease = self.hold(&resolved, &wanted).await?;
         let fetched = self.fetch(&repository, &wanted, &listed, &progress).await;
         let recorded = match fetched {
@@ -104,6 +105,10 @@ impl Images {
         match recorded {
             Ok((view, newer)) => {
                 lease.finish().await?;
+                if replaces {
+                    // What the image consisted of before is nobody's now.
+                    self.sweep().await?;
+                }
                 tell(&progress, PullProgress::Digest(view.1)).await;
                 tell(&progress, PullProgress::Finished { reference: request.reference.familiar(), newer }).await;
                 Ok(view.0)
@@ -160,6 +165,13 @@ impl Images {
         };
         let wanted = wanted_layers(&bytes, &resolved.manifest)?;
         Ok((bytes, wanted))
+    }
+
+    /// Whether the image is here already, made of other blobs (loaded, or compressed otherwise).
+    fn replaces_manifest(&self, resolved: &Resolved) -> bool {
+        let catalogue = self.catalogue();
+        let known = catalogue.records.get(&resolved.manifest.config.digest);
+        known.is_some_and(|(record, _)| record.manifest.digest != resolved.manifest_digest)
     }
 
     async fn hold(&self, resolved: &Resolved, wanted: &[WantedLayer]) -> Result<crate::lease::Lease> {

@@ -17,7 +17,7 @@ use crate::id::{Digest, ImageId, Owner};
 use crate::metadata::tables::image::{ImageNameRecord, ImageNameRow, ImageRecord, LayerRef};
 
 use super::index::{Change, Images, not_found};
-use super::manifest::{Descriptor, MANIFEST_BYTES_MAX, Manifest, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, parse};
+use super::manifest::{Descriptor, MANIFEST_BYTES_MAX, Manifest, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, parse, parts};
 use super::reference::Reference;
 use super::registry::{BlobFile, Endpoint, Mounted, RegistryAuth, Repository};
 use super::view::ManifestRef;
@@ -109,13 +109,23 @@ impl Images {
         let neighbours = self.neighbours(&request.reference);
         let repository = repository.also_reading(&neighbours);
         let push = Push { images: self, repository, endpoint, neighbours, auth: request.auth, progress };
-        for (reference, image) in tags {
-            push.tag(&reference, image, request.owner).await.map_err(|error| match error.kind() {
+        let manifests = || -> Vec<Option<Digest>> {
+            let catalogue = self.catalogue();
+            let manifest = |image: &ImageId| Some(catalogue.records.get(image)?.0.manifest.digest);
+            tags.iter().map(|(_, image)| manifest(image)).collect()
+        };
+        let before = manifests();
+        for (reference, image) in &tags {
+            push.tag(reference, *image, request.owner).await.map_err(|error| match error.kind() {
                 ErrorKind::Unauthorized => {
                     Error::new(ErrorKind::Unauthorized, "denied: requested access to the resource is denied")
                 }
                 _ => error,
             })?;
+        }
+        if manifests() != before {
+            // Layers were compressed: the others are nobody's now.
+            self.sweep().await?;
         }
         Ok(())
     }
@@ -393,13 +403,9 @@ impl Push<'_> {
             }
             let own = entry.digest == record.manifest.digest;
             let Some((media_type, bytes)) = self.document(entry).await else { return Ok(false) };
-            if let Manifest::Image(manifest) = parse(&bytes, &media_type, layers_max)?
-                && !own
-            {
-                for blob in manifest.layers.iter().chain([&manifest.config]) {
-                    if !self.bring(blob).await? {
-                        return Ok(false);
-                    }
+            for blob in if own { Vec::new() } else { parts(&bytes)? } {
+                if !self.bring(&blob).await? {
+                    return Ok(false);
                 }
             }
             self.repository.put_manifest(&self.endpoint, &entry.digest.to_string(), &media_type, bytes).await?;

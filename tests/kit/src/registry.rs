@@ -13,6 +13,12 @@ use crate::world::{World, only_child};
 
 /// Where it listens.
 pub const ADDRESS: &str = "127.0.0.1:5000";
+/// Where the one that asks for credentials listens.
+pub const PRIVATE_ADDRESS: &str = "127.0.0.1:5001";
+/// Who may use that one, and the password.
+pub const USER: (&str, &str) = ("gantry", "open sesame");
+/// The line of that user for htpasswd: bcrypt.
+const HTPASSWD: &str = "gantry:$2b$04$abcdefghijklmnopqrstuu/LVz6MZlItEy42I2juLihZ66HnQx/cy\n";
 
 /// A running registry.
 #[derive(Debug)]
@@ -25,12 +31,26 @@ pub struct Registry {
 impl Registry {
     /// Starts it in `world` on an empty storage of its own (or what is there, when it is started again).
     pub(crate) fn start(world: &World) -> Self {
-        let storage = world.dir().join("registry");
+        // 127.0.0.1:5000 in LISTEN.
+        Self::start_at(world, "registry", ADDRESS, "0100007F:1388 00000000:0000 0A", "")
+    }
+
+    /// The same with users, who have to show their passwords.
+    pub(crate) fn start_private(world: &World) -> Self {
+        let users = world.dir().join("htpasswd");
+        fs::write(&users, HTPASSWD).expect("users of the registry");
+        let auth = format!("auth:\n  htpasswd:\n    realm: gantry\n    path: {}\n", users.display());
+        // 127.0.0.1:5001 in LISTEN.
+        Self::start_at(world, "private-registry", PRIVATE_ADDRESS, "0100007F:1389 00000000:0000 0A", &auth)
+    }
+
+    fn start_at(world: &World, name: &str, address: &str, listening: &str, more: &str) -> Self {
+        let storage = world.dir().join(name);
         fs::create_dir_all(&storage).expect("registry storage");
-        let config = world.dir().join("registry.yml");
+        let config = world.dir().join(format!("{name}.yml"));
         let text = format!(
             "version: 0.1\nlog:\n  level: error\n  accesslog:\n    disabled: true\nstorage:\n  filesystem:\n    \
-             rootdirectory: {}\n  delete:\n    enabled: true\nhttp:\n  addr: {ADDRESS}\n",
+             rootdirectory: {}\n  delete:\n    enabled: true\nhttp:\n  addr: {address}\n{more}",
             storage.display()
         );
         fs::write(&config, text).expect("registry configuration");
@@ -47,8 +67,7 @@ impl Registry {
             .expect("nsenter");
         wait::until("the registry to listen (apt-get install docker-registry)", Duration::from_secs(20), || {
             let table = fs::read_to_string(format!("/proc/{}/net/tcp", world.init())).ok()?;
-            // 127.0.0.1:5000 in LISTEN.
-            table.lines().any(|l| l.contains("0100007F:1388 00000000:0000 0A")).then_some(())
+            table.lines().any(|line| line.contains(listening)).then_some(())
         });
         Self { child, storage, init: world.init() }
     }

@@ -40,6 +40,7 @@ pub struct World {
     kind: EngineKind,
     daemon: Option<Daemon>,
     registry: Option<Registry>,
+    private_registry: Option<Registry>,
 }
 
 impl World {
@@ -73,7 +74,7 @@ impl World {
         let init = wait::until("the world's init", Duration::from_secs(5), || only_child(holder.id()));
         wait::until("the world's init to wait", Duration::from_secs(5), || only_child(init.unsigned_abs()));
         let cgroup = format!("/gantry-test-{}", name.trim_start_matches("gt-").to_lowercase());
-        Self { holder, init, dir, cgroup, kind, daemon: None, registry: None }
+        Self { holder, init, dir, cgroup, kind, daemon: None, registry: None, private_registry: None }
     }
 
     /// A world with the engine under test running in it.
@@ -145,6 +146,14 @@ impl World {
             self.registry = Some(Registry::start(self));
         }
         self.registry.as_ref().expect("started above")
+    }
+
+    /// The registry on 127.0.0.1:5001 that asks for credentials, started when first asked for.
+    pub fn private_registry(&mut self) -> &Registry {
+        if self.private_registry.is_none() {
+            self.private_registry = Some(Registry::start_private(self));
+        }
+        self.private_registry.as_ref().expect("started above")
     }
 
     /// Stops the registry.
@@ -395,6 +404,7 @@ impl Drop for World {
         let _ = self.holder.wait();
         self.daemon = None;
         self.registry = None;
+        self.private_registry = None;
         for _ in 0..50 {
             let left = cgroup_directories(&self.cgroup);
             if left.is_empty() {

@@ -33,6 +33,7 @@ mod network_connect;
 mod network_names;
 mod node;
 mod push;
+mod registry_questions;
 mod resume;
 mod run;
 mod security;
