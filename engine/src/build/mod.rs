@@ -10,6 +10,7 @@
 mod base;
 mod cache;
 mod cache_mounts;
+mod changes;
 mod chmod;
 mod client;
 mod context;
@@ -38,6 +39,7 @@ mod tree;
 mod wildcard;
 
 pub(crate) use cache::BuildCache;
+pub(crate) use changes::changed;
 pub use client::{AgentStream, BuildClient, LocalSource, Secret, SourceFilter};
 pub use event::{BuildEvent, StepAt};
 pub(crate) use finish::Builder;

@@ -18,7 +18,7 @@ use super::client::BuildClient;
 use super::dockerfile::{MountKind, RunMount};
 use super::executor::Execution;
 use super::source::Source;
-use super::state::clean;
+use super::state::{clean, joined};
 
 /// Connections to an agent at once.
 const AGENT_CONNECTIONS_MAX: usize = 32;
@@ -94,7 +94,7 @@ pub(super) async fn make(execution: &Execution, known: &[KnownMount], cwd: &str)
     for (number, one) in known.iter().enumerate() {
         let target = |default: String| {
             let text = one.mount.target.clone().unwrap_or(default);
-            clean(&crate::image::joined(cwd, &text))
+            clean(&joined(cwd, &text))
         };
         match one.mount.kind {
             MountKind::Bind => made.bind(execution, one, target(String::new()), number).await?,

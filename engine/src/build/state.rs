@@ -2,7 +2,7 @@
 //! files change it. The rules and the texts of the history are BuildKit's.
 
 use crate::error::{Error, Result};
-use crate::image::{Healthcheck, HistoryEntry, ImageConfig, ImageDocument, LayerRef, Platform, joined, ports};
+use crate::image::{Healthcheck, HistoryEntry, ImageConfig, ImageDocument, LayerRef, Platform};
 use crate::spec::env::PATH_DEFAULT;
 
 use super::dockerfile::expand::{self, Variables};
@@ -274,6 +274,31 @@ pub(super) fn word(text: &str, escape: char, variables: Variables<'_>) -> Result
 
 fn failed(text: &str, error: &expand::ExpandError) -> Error {
     Error::invalid(format!("failed to process {text:?}: {error}"))
+}
+
+/// A path beside the directory that was in force.
+pub(super) fn joined(now: &str, path: &str) -> String {
+    if path.starts_with('/') {
+        return path.to_owned();
+    }
+    let base = if now.is_empty() { "/" } else { now };
+    format!("{}/{path}", base.trim_end_matches('/'))
+}
+
+/// `80`, `80/udp`, `8000-8010/tcp`.
+fn ports(text: &str) -> Result<Vec<String>, String> {
+    let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let protocol = protocol.to_ascii_lowercase();
+    if !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
+        return Err(format!("invalid proto: {protocol}"));
+    }
+    let (first, last) = range.split_once('-').unwrap_or((range, range));
+    let number = |text: &str| text.parse::<u16>().map_err(|_| format!("invalid containerPort: {text}"));
+    let (first, last) = (number(first)?, number(last)?);
+    if first > last {
+        return Err(format!("invalid containerPort range: {range}"));
+    }
+    Ok((first..=last).map(|port| format!("{port}/{protocol}")).collect())
 }
 
 /// A path without `.`, `..`, doubled and trailing slashes, as Go's `path.Clean` of an absolute path.

@@ -11,7 +11,7 @@ use crate::container::root_tree::{self, Access};
 use crate::container::{ContainerHandle, ContainerView, Phase};
 use crate::error::{Error, Result};
 use crate::id::{ImageId, Owner};
-use crate::image::{ComposeRequest, Healthcheck, ImageConfig, Reference, apply_instruction};
+use crate::image::{ComposeRequest, Healthcheck, ImageConfig, Reference};
 use crate::snapshot::SnapshotKey;
 
 /// What a commit makes.
@@ -53,9 +53,7 @@ pub(super) async fn commit(container: &ContainerHandle, request: CommitRequest) 
     if let Some(given) = request.config {
         override_config(&mut config, given);
     }
-    for change in &request.changes {
-        apply_instruction(&mut config, change)?;
-    }
+    let config = crate::build::changed(config, &request.changes)?;
     let key: SnapshotKey = view.id.as_str().parse()?;
     let upper = container.core.snapshots.upper_dir(&key)?;
     let upper = upper.ok_or_else(|| Error::internal("a container without a writable layer"))?;

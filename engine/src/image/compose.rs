@@ -71,10 +71,7 @@ impl Images {
         request: ImportRequest,
         owner: Owner,
     ) -> Result<ImageId> {
-        let mut config = ImageConfig::default();
-        for change in &request.changes {
-            super::instruction::apply_instruction(&mut config, change)?;
-        }
+        let config = crate::build::changed(ImageConfig::default(), &request.changes)?;
         let bytes_max = self.settings().layer_unpacked_bytes_max;
         let archive = SyncIoBridge::new(archive);
         let copy = move |sink: &mut dyn Write| {
