@@ -34,7 +34,7 @@ def a_container_lives_as_long_as_its_block(client):
         assert container.exec(["sh", "-c", "echo $A"]).output == b"b\n"
         wrapped = container.get_wrapped_container().id
         assert client.containers.get(wrapped).labels[LABEL_SESSION_ID] == SESSION_ID
-    assert wrapped not in [c.id for c in client.containers.list(all=True)]
+    assert wrapped not in [c.id for c in client.containers.list(all=True, ignore_removed=True)]
 
 
 @case
@@ -53,10 +53,10 @@ def the_reaper_removes_what_a_killed_process_left(client):
     started = subprocess.run([sys.executable, __file__, "leave"], capture_output=True, text=True, timeout=60, check=False)
     session, container = started.stdout.split()[-2:]
     assert started.returncode == 9, started
-    labelled = lambda: client.containers.list(all=True, filters={"label": f"{LABEL_SESSION_ID}={session}"})
+    labelled = lambda: client.containers.list(all=True, ignore_removed=True, filters={"label": f"{LABEL_SESSION_ID}={session}"})
     assert container in [c.id for c in labelled()]
     until("the reaping", lambda: labelled() == [])
-    until("the reaper's own end", lambda: f"testcontainers-ryuk-{session}" not in [c.name for c in client.containers.list(all=True)])
+    until("the reaper's own end", lambda: f"testcontainers-ryuk-{session}" not in [c.name for c in client.containers.list(all=True, ignore_removed=True)])
 
 
 def leave():
