@@ -35,6 +35,8 @@ pub(crate) const ANY: usize = usize::MAX;
 enum Section {
     Common,
     Other,
+    /// What belongs to clusters of docker's: it is known, and answers why it is not here.
+    Swarm,
 }
 
 /// A family such as `container`.
@@ -54,6 +56,9 @@ const TOP: &[(&str, Section, &Command)] = &[
     ("pull", Section::Common, &c::pull::COMMAND),
     ("push", Section::Common, &c::push::COMMAND),
     ("images", Section::Common, &c::images::COMMAND),
+    ("login", Section::Common, &c::login::LOGIN),
+    ("logout", Section::Common, &c::login::LOGOUT),
+    ("search", Section::Common, &c::search::COMMAND),
     ("version", Section::Common, &c::version::COMMAND),
     ("info", Section::Common, &c::info::COMMAND),
     ("attach", Section::Other, &c::attach::COMMAND),
@@ -71,6 +76,7 @@ const TOP: &[(&str, Section, &Command)] = &[
     ("leaks", Section::Other, &c::leaks::COMMAND),
     ("load", Section::Other, &c::load::COMMAND),
     ("logs", Section::Other, &c::logs::COMMAND),
+    ("man", Section::Other, &c::man::COMMAND),
     ("pause", Section::Other, &c::pause::PAUSE),
     ("pods", Section::Other, &c::pods::COMMAND),
     ("port", Section::Other, &c::port::COMMAND),
@@ -88,6 +94,13 @@ const TOP: &[(&str, Section, &Command)] = &[
     ("update", Section::Other, &c::update::COMMAND),
     ("wait", Section::Other, &c::wait::COMMAND),
     ("why", Section::Other, &c::why::COMMAND),
+    ("config", Section::Swarm, &c::swarm::COMMAND),
+    ("node", Section::Swarm, &c::swarm::COMMAND),
+    ("plugin", Section::Swarm, &c::swarm::COMMAND),
+    ("secret", Section::Swarm, &c::swarm::COMMAND),
+    ("service", Section::Swarm, &c::swarm::COMMAND),
+    ("stack", Section::Swarm, &c::swarm::COMMAND),
+    ("swarm", Section::Swarm, &c::swarm::COMMAND),
 ];
 
 /// The families.
@@ -121,6 +134,21 @@ pub(crate) const GROUPS: &[Group] = &[
             (&["unpause"], &c::pause::UNPAUSE),
             (&["update"], &c::update::COMMAND),
             (&["wait"], &c::wait::COMMAND),
+        ],
+    },
+    Group {
+        name: "context",
+        about: "Manage contexts",
+        commands: &[
+            (&["create"], &c::context::CREATE),
+            (&["export"], &c::context::EXPORT),
+            (&["import"], &c::context::IMPORT),
+            (&["inspect"], &c::context::INSPECT),
+            (&["ls", "list"], &c::context::LS),
+            (&["rm", "remove"], &c::context::RM),
+            (&["show"], &c::context::SHOW),
+            (&["update"], &c::context::UPDATE),
+            (&["use"], &c::context::USE),
         ],
     },
     Group {
@@ -158,8 +186,10 @@ pub(crate) const GROUPS: &[Group] = &[
         about: "Manage Gantry",
         commands: &[
             (&["df"], &c::system_df::COMMAND),
+            (&["dial-stdio"], &c::dial_stdio::COMMAND),
             (&["events"], &c::events::COMMAND),
             (&["info"], &c::info::COMMAND),
+            (&["prune"], &c::prune::SYSTEM),
         ],
     },
     Group {

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize as _};
 
+use crate::context_store::write_private;
+use crate::error::{Error, Result, reason};
 use crate::output::eprintln;
 
 /// What we read of the file; the rest is other programs' business.
@@ -23,6 +25,7 @@ pub(crate) struct ConfigFile {
     pub(crate) volumes_format: String,
     pub(crate) stats_format: String,
     pub(crate) proxies: BTreeMap<String, Proxy>,
+    pub(crate) current_context: String,
 }
 
 /// One entry of `auths`.
@@ -66,6 +69,29 @@ pub(crate) fn load(folder: &std::path::Path) -> ConfigFile {
         eprintln(&format!("WARNING: Error loading config file: {}: {error}", path.display()));
         ConfigFile::default()
     })
+}
+
+/// Changes fields of the file and leaves the others as they are. It is replaced as a whole, readable by its owner only.
+pub(crate) fn change(
+    folder: &std::path::Path,
+    work: impl FnOnce(&mut serde_json::Map<String, serde_json::Value>),
+) -> Result<()> {
+    let path = folder.join("config.json");
+    let mut fields = match std::fs::read(&path) {
+        Ok(text) => serde_json::from_slice(&text)
+            .map_err(|error| Error::message(format!("{}: {error}; it is left as it is", path.display())))?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => serde_json::Map::new(),
+        Err(error) => return Err(Error::message(format!("{}: {}", path.display(), reason(&error)))),
+    };
+    work(&mut fields);
+    let mut text = Vec::new();
+    let tabs = serde_json::ser::PrettyFormatter::with_indent(b"\t");
+    let mut writer = serde_json::Serializer::with_formatter(&mut text, tabs);
+    fields.serialize(&mut writer).map_err(|error| Error::message(error.to_string()))?;
+    // A file that is a link stays one.
+    let real = std::fs::canonicalize(&path).unwrap_or(path);
+    let name = real.file_name().map_or("config.json".to_owned(), |name| name.to_string_lossy().into_owned());
+    write_private(real.parent().unwrap_or(folder), &name, &text)
 }
 
 impl ConfigFile {

@@ -8,6 +8,7 @@ mod client;
 mod commands;
 mod config_file;
 mod context;
+mod context_store;
 mod detach;
 mod error;
 mod flags;

@@ -38,6 +38,34 @@ impl Drop for RawMode {
     }
 }
 
+/// Standard input without echo until this is dropped.
+pub(crate) struct Quiet(Termios);
+
+impl Quiet {
+    /// Switches echo off.
+    pub(crate) fn enter() -> io::Result<Self> {
+        let stdin = io::stdin();
+        let saved = tcgetattr(stdin.as_fd())?;
+        let mut quiet = saved.clone();
+        quiet.local_modes.remove(rustix::termios::LocalModes::ECHO);
+        tcsetattr(stdin.as_fd(), OptionalActions::Flush, &quiet)?;
+        Ok(Self(saved))
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        // Nothing is left to do for a terminal that has gone away.
+        let _ = tcsetattr(io::stdin().as_fd(), OptionalActions::Now, &self.0);
+    }
+}
+
+impl std::fmt::Debug for Quiet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Quiet")
+    }
+}
+
 /// Rows and columns of the terminal at standard output.
 pub(crate) fn size() -> Option<(u16, u16)> {
     let size = tcgetwinsize(io::stdout().as_fd()).ok()?;

@@ -125,6 +125,31 @@ pub(crate) fn parse_duration_ns(text: &str) -> Result<i64, String> {
     Ok(if negative { -total } else { total })
 }
 
+/// A duration as Go prints it: `1m30s`, `1.5s`, `300ms`, `0s`.
+pub(crate) fn go_duration(ns: i64) -> String {
+    let fraction = |value: u64, unit: u64| {
+        let text = format!("{}.{:0width$}", value / unit, value % unit, width = unit.to_string().len() - 1);
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    };
+    let (sign, total) = (if ns < 0 { "-" } else { "" }, ns.unsigned_abs());
+    let text = match total {
+        0 => "0s".to_owned(),
+        1..1_000 => format!("{total}ns"),
+        1_000..1_000_000 => format!("{}µs", fraction(total, 1_000)),
+        1_000_000..1_000_000_000 => format!("{}ms", fraction(total, 1_000_000)),
+        _ => {
+            let minutes = total / 60_000_000_000;
+            let seconds = fraction(total % 60_000_000_000, 1_000_000_000);
+            match (minutes / 60, minutes % 60) {
+                (0, 0) => format!("{seconds}s"),
+                (0, minutes) => format!("{minutes}m{seconds}s"),
+                (hours, minutes) => format!("{hours}h{minutes}m{seconds}s"),
+            }
+        }
+    };
+    format!("{sign}{text}")
+}
+
 /// `About a minute`, `3 hours`, `2 weeks`.
 pub(crate) fn human_duration(seconds: i64) -> String {
     let minutes = seconds / 60;
@@ -275,6 +300,23 @@ mod tests {
         fn cpus_survive(nano in 0i64..256_000_000_000) {
             let text = format!("{}.{:09}", nano / 1_000_000_000, nano % 1_000_000_000);
             prop_assert_eq!(parse_nano_cpus(&text), Ok(nano));
+        }
+    }
+
+    #[test]
+    fn durations_are_printed_as_go_does() {
+        for (text, shown) in [
+            ("0", "0s"),
+            ("30s", "30s"),
+            ("90s", "1m30s"),
+            ("1h", "1h0m0s"),
+            ("1.5s", "1.5s"),
+            ("300ms", "300ms"),
+            ("1500us", "1.5ms"),
+            ("1500ns", "1.5µs"),
+            ("-2m", "-2m0s"),
+        ] {
+            assert_eq!(go_duration(parse_duration_ns(text).unwrap()), shown);
         }
     }
 }

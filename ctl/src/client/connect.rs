@@ -1,8 +1,10 @@
 //! Opens a connection: unix socket, TCP, or TLS over TCP. TLS is set up only where it is used.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::process::Command;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -13,7 +15,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, SshTarget};
 use crate::error::{Error, Result};
 
 /// Files of a mutual TLS connection.
@@ -46,6 +48,7 @@ pub(crate) async fn connect(endpoint: &Endpoint, tls: Option<&TlsFiles>) -> Resu
     let (host, port) = match endpoint {
         Endpoint::Unix(path) => return Ok(UnixStream::connect(path).await.map(Stream::Unix)),
         Endpoint::Tcp { host, port } => (host, *port),
+        Endpoint::Ssh(target) => return Ok(over_ssh(target).map(Stream::Unix)),
     };
     let stream = match TcpStream::connect((host.as_str(), port)).await {
         Ok(stream) => stream,
@@ -61,6 +64,18 @@ pub(crate) async fn connect(endpoint: &Endpoint, tls: Option<&TlsFiles>) -> Resu
         .await
         .map_err(|error| Error::message(format!("TLS with {host}:{port}: {error}")))?;
     Ok(Ok(Stream::Tls(Box::new(stream))))
+}
+
+/// A connection through ssh, which ends when we close ours.
+fn over_ssh(target: &SshTarget) -> io::Result<UnixStream> {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+    let mut ssh = Command::new("ssh");
+    ssh.args(target.arguments());
+    ssh.stdin(OwnedFd::from(theirs.try_clone()?)).stdout(OwnedFd::from(theirs));
+    // What ssh asks or complains about is for the user.
+    ssh.spawn().map_err(|error| io::Error::other(format!("ssh: {}", crate::error::reason(&error))))?;
+    ours.set_nonblocking(true)?;
+    UnixStream::from_std(ours)
 }
 
 /// The daemon is always verified against the CA file; we show our certificate if there is one.

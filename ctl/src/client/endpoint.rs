@@ -9,7 +9,68 @@ pub(crate) const DEFAULT_HOST: &str = "unix:///run/gantry/gantry.sock";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Endpoint {
     Unix(PathBuf),
-    Tcp { host: String, port: u16 },
+    Tcp {
+        host: String,
+        port: u16,
+    },
+    /// The daemon of another machine, through its ssh daemon and a client there.
+    Ssh(SshTarget),
+}
+
+/// `ssh://[USER@]HOST[:PORT][/SOCKET]`
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct SshTarget {
+    /// Empty = as ssh is configured.
+    pub(crate) user: String,
+    pub(crate) host: String,
+    pub(crate) port: Option<u16>,
+    /// The daemon's socket there; empty = the client's default there.
+    pub(crate) socket: String,
+}
+
+impl SshTarget {
+    fn parse(address: &str) -> Result<Self, &'static str> {
+        let (authority, socket) = match address.find('/') {
+            Some(at) => (&address[..at], address[at..].trim_end_matches('/')),
+            None => (address, ""),
+        };
+        let (user, place) = authority.rsplit_once('@').unwrap_or(("", authority));
+        if user.contains(':') {
+            return Err("plain-text password is not supported");
+        }
+        let (host, port) = split_port(place).ok_or("no host specified")?;
+        let host = host.trim_matches(['[', ']']);
+        if host.is_empty() {
+            return Err("no host specified");
+        }
+        // These become words of ssh's command line, and of one of a shell there.
+        if host.starts_with('-') || user.starts_with('-') {
+            return Err("a host or user that begins with a dash would be an option of ssh");
+        }
+        if socket.contains('\'') {
+            return Err("the path of the socket has a quote");
+        }
+        Ok(Self { user: user.to_owned(), host: host.to_owned(), port, socket: socket.to_owned() })
+    }
+
+    /// The arguments of `ssh`.
+    pub(crate) fn arguments(&self) -> Vec<String> {
+        let mut words: Vec<String> = ["-o", "ConnectTimeout=30", "-T"].map(str::to_owned).into();
+        if !self.user.is_empty() {
+            words.extend(["-l".to_owned(), self.user.clone()]);
+        }
+        if let Some(port) = self.port {
+            words.extend(["-p".to_owned(), port.to_string()]);
+        }
+        words.extend(["--".to_owned(), self.host.clone()]);
+        let host = if self.socket.is_empty() { String::new() } else { format!(" --host unix://{}", self.socket) };
+        // docker's client there does as well.
+        words.push(format!(
+            "sh -c 'if command -v gantry >/dev/null 2>&1; then exec gantry{host} system dial-stdio; \
+             else exec docker{host} system dial-stdio; fi'"
+        ));
+        words
+    }
 }
 
 /// An endpoint as typed and as understood.
@@ -45,9 +106,10 @@ pub(crate) fn parse_host(text: &str, tls: bool) -> Result<Host, String> {
                 tls,
             })
         }
-        "ssh" => Err(format!(
-            "{text}: connections over ssh are not supported; forward the socket with `ssh -L` and use -H unix://PATH"
-        )),
+        "ssh" => {
+            let target = SshTarget::parse(address).map_err(|reason| format!("{text}: {reason}"))?;
+            Ok(Host { shown: text.to_owned(), endpoint: Endpoint::Ssh(target), tls: false })
+        }
         _ => Err(invalid()),
     }
 }
@@ -91,6 +153,29 @@ mod tests {
         for bad in ["zz://foo", "tcp://h:x", "tcp://h/x", "tcp://"] {
             assert_eq!(parse_host(bad, false).unwrap_err(), format!("invalid bind address format: {bad}"));
         }
-        assert!(parse_host("ssh://h", false).unwrap_err().contains("not supported"));
+    }
+
+    #[test]
+    fn ssh_addresses_become_words_of_ssh() {
+        let words = |text: &str| match parse_host(text, false).unwrap().endpoint {
+            Endpoint::Ssh(target) => target.arguments(),
+            other => panic!("{other:?}"),
+        };
+        let plain = words("ssh://h");
+        assert_eq!(plain[..5], ["-o", "ConnectTimeout=30", "-T", "--", "h"]);
+        assert!(
+            plain[5].contains("exec gantry system dial-stdio") && plain[5].contains("exec docker system dial-stdio")
+        );
+        let all = words("ssh://me@h:2222/run/d.sock");
+        assert_eq!(all[3..9], ["-l", "me", "-p", "2222", "--", "h"]);
+        assert!(all[9].contains("gantry --host unix:///run/d.sock system dial-stdio"));
+        for (bad, why) in [
+            ("ssh://", "no host"),
+            ("ssh://u:p@h", "plain-text password"),
+            ("ssh://-oProxyCommand=x", "begins with a dash"),
+            ("ssh://h/a'b", "quote"),
+        ] {
+            assert!(parse_host(bad, false).unwrap_err().contains(why), "{bad}");
+        }
     }
 }

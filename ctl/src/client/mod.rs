@@ -166,7 +166,7 @@ impl Client {
 
     fn request(&self, method: Method, path: &Path, body: Body, headers: &[(&str, &str)]) -> Result<Request<Body>> {
         let host = match &self.host.endpoint {
-            Endpoint::Unix(_) => "localhost".to_owned(),
+            Endpoint::Unix(_) | Endpoint::Ssh(_) => "localhost".to_owned(),
             Endpoint::Tcp { .. } => self.host.shown.trim_start_matches("tcp://").to_owned(),
         };
         let mut request = Request::builder()
@@ -183,6 +183,12 @@ impl Client {
         request.body(body).map_err(|error| Error::message(format!("{}: {error}", path.as_str())))
     }
 
+    /// A connection of its own, as it is.
+    pub(crate) async fn dial(&self) -> Result<connect::Stream> {
+        let stream = connect::connect(&self.host.endpoint, self.tls.as_ref()).await?;
+        stream.map_err(|error| self.unreachable(&error))
+    }
+
     /// An idle connection, or a new one.
     async fn sender(&self) -> Result<SendRequest<Body>> {
         // The connection's task learns of a finished answer only when it runs.
@@ -193,8 +199,7 @@ impl Client {
                 return Ok(idle.swap_remove(at));
             }
         }
-        let stream = connect::connect(&self.host.endpoint, self.tls.as_ref()).await?;
-        let stream = stream.map_err(|error| self.unreachable(&error))?;
+        let stream = self.dial().await?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.broken(&error))?;
         tokio::spawn(connection.with_upgrades());
         Ok(sender)

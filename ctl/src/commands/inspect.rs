@@ -10,6 +10,7 @@ use crate::flags::{FORMAT_OBJECT, Flag, Matches};
 use crate::output::json::indent;
 use crate::output::print;
 use crate::output::template::{Template, Value};
+use crate::units;
 
 const FORMAT: Flag = FORMAT_OBJECT.short('f');
 const SIZE: Flag = Flag::switch("size", "Display total file sizes if the type is container").short('s');
@@ -198,6 +199,41 @@ const OPTIONAL: [(&str, &str); 8] = [
 const NAMES: [(&str, &str); 4] =
     [("Id", "ID"), ("Dns", "DNS"), ("DnsOptions", "DNSOptions"), ("DnsSearch", "DNSSearch")];
 
+/// Fields of `Healthcheck` that are durations, which print as `30s` and are nanoseconds in JSON.
+const DURATIONS: [&str; 4] = ["Interval", "Timeout", "StartPeriod", "StartInterval"];
+
+/// Nanoseconds.
+#[derive(Debug)]
+struct GoDuration(i64);
+
+impl crate::output::template::Object for GoDuration {
+    fn type_name(&self) -> &str {
+        "time.Duration"
+    }
+
+    fn get(&self, name: &str, _: &[Value]) -> Option<std::result::Result<Value, String>> {
+        #[expect(clippy::cast_precision_loss, reason = "Go's methods lose it too")]
+        let ns = self.0 as f64;
+        Some(Ok(match name {
+            "String" => Value::text(units::go_duration(self.0)),
+            "Nanoseconds" => Value::Int(self.0),
+            "Milliseconds" => Value::Int(self.0 / 1_000_000),
+            "Seconds" => Value::Float(ns / 1e9),
+            "Minutes" => Value::Float(ns / 60e9),
+            "Hours" => Value::Float(ns / 3600e9),
+            _ => return None,
+        }))
+    }
+
+    fn to_json(&self) -> String {
+        self.0.to_string()
+    }
+
+    fn to_plain(&self) -> Option<Value> {
+        Some(Value::text(units::go_duration(self.0)))
+    }
+}
+
 fn typed(value: Value, parent: &str) -> Value {
     match value {
         Value::Struct(fields) => {
@@ -205,7 +241,12 @@ fn typed(value: Value, parent: &str) -> Value {
             for (name, value) in fields.iter() {
                 let whole = format!("{parent}.{name}");
                 let is_map = MAPS.contains(&name.as_str()) || MAPS.contains(&whole.as_str());
-                let value = typed(value.clone(), name);
+                let value = match value {
+                    Value::Int(ns) if parent == "Healthcheck" && DURATIONS.contains(&name.as_str()) => {
+                        Value::Object(std::rc::Rc::new(GoDuration(*ns)))
+                    }
+                    value => typed(value.clone(), name),
+                };
                 typed_fields.push((name.clone(), if is_map { one_map(value) } else { value }));
             }
             for (name, go_name) in NAMES {
@@ -280,7 +321,8 @@ mod tests {
 
     #[test]
     fn templates_see_structures_first_and_json_second() {
-        let text = r#"{"Id":"abc","State":{"Running":true,"Pid":7},"Config":{"Labels":{"a":"1"},"Env":["A=1"]},
+        let text = r#"{"Id":"abc","State":{"Running":true,"Pid":7},"Config":{"Labels":{"a":"1"},"Env":["A=1"],
+            "Healthcheck":{"Interval":90000000000,"Timeout":2000000000}},
             "NetworkSettings":{"Ports":{"80/tcp":[{"HostIp":"0.0.0.0","HostPort":"8080"}]}},"HostConfig":{"Dns":["1.1.1.1"]}}"#;
         let cases = [
             ("{{.Id}} {{.ID}}", "abc abc"),
@@ -291,6 +333,12 @@ mod tests {
             ("{{.NetworkSettings.Ports}}", "map[80/tcp:[{0.0.0.0 8080}]]"),
             ("{{(index (index .NetworkSettings.Ports \"80/tcp\") 0).HostPort}}", "8080"),
             ("{{.HostConfig.DNS}}", "[1.1.1.1]"),
+            ("{{.Config.Healthcheck.Interval}} {{.Config.Healthcheck.Timeout.Seconds}}", "1m30s 2"),
+            (
+                "{{json .Config.Healthcheck.Interval}} {{json .Config.Healthcheck}}",
+                r#"90000000000 {"Interval":90000000000,"Timeout":2000000000}"#,
+            ),
+            ("{{.Config.Healthcheck}}", "{1m30s 2s}"),
         ];
         for (format, shown) in cases {
             assert_eq!(rendered(&Template::parse(format).unwrap(), text).unwrap(), shown, "{format}");

@@ -16,6 +16,10 @@ pub(crate) static COMMAND: Command = Command {
     arguments: (1, 1),
     flags: &[&[
         Flag::switch("all-tags", "Push all tags of an image to the repository").short('a'),
+        Flag::text(
+            "platform",
+            "Push a platform-specific manifest as a single-platform image to the registry.\nImage index won't be pushed, meaning that other manifests, including attestations won't be preserved.\n'os[/arch[/variant]]': Explicit platform (eg. linux/amd64)",
+        ),
         Flag::switch("quiet", "Suppress verbose output").short('q'),
         Flag::switch_on("disable-content-trust", "").hidden(),
     ]],
@@ -38,7 +42,8 @@ async fn run(context: &Context, matches: &Matches) -> Result<()> {
         }
     }
     let path = Path::of("images", &reference.familiar_name(), "push")?
-        .query_some("tag", reference.tag.as_deref().unwrap_or_default());
+        .query_some("tag", reference.tag.as_deref().unwrap_or_default())
+        .query_some("platform", &super::load::platform_json(matches.text("platform")));
     let auth = auth::header(&context.config, &reference.domain)?;
     let headers = [("x-registry-auth", auth.as_str())];
     let response = context.client.send(http::Method::POST, &path, empty_body(), &headers).await?;

@@ -15,7 +15,9 @@ pub(crate) static COMMAND: Command = Command {
     usage: "CONTAINER [CONTAINER...]",
     arguments: (1, ANY),
     flags: &[&[
-        Flag::int("blkio-weight", "Block IO (relative weight), between 10 and 1000, or 0 to disable (default 0)"),
+        Flag::text("blkio-weight", "Block IO (relative weight), between 10 and 1000, or 0 to disable (default 0)")
+            .named("uint16")
+            .check(crate::flags::values::uint16),
         Flag::int("cpu-period", "Limit CPU CFS (Completely Fair Scheduler) period"),
         Flag::int("cpu-quota", "Limit CPU CFS (Completely Fair Scheduler) quota"),
         Flag::int("cpu-rt-period", "Limit the CPU real-time period in microseconds"),

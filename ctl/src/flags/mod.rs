@@ -92,6 +92,14 @@ impl Flag {
         flag
     }
 
+    /// `key=value`, several after commas, as docker shows such a flag.
+    pub(crate) const fn new_map(long: &'static str, help: &'static str) -> Self {
+        let mut flag = Flag::list(long, help);
+        flag.value = "stringToString";
+        flag.default = "";
+        flag
+    }
+
     /// `key=value`, repeatable.
     pub(crate) const fn map(long: &'static str, help: &'static str) -> Self {
         let mut flag = Flag::list(long, help);

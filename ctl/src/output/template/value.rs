@@ -85,6 +85,15 @@ impl Value {
         path.split('.').fold(self, |value, name| value.field(name))
     }
 
+    /// Whether an object has a field or key of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        match self {
+            Value::Struct(fields) => fields.iter().any(|(field, _)| field == name),
+            Value::Map(entries) => entries.contains_key(name),
+            _ => false,
+        }
+    }
+
     /// The text, or an empty one if this is no text.
     pub(crate) fn as_str(&self) -> &str {
         match self {

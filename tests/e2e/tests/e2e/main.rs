@@ -6,7 +6,9 @@
 //! what only this engine does.
 
 mod build;
+mod cli_flags;
 mod client;
+mod client_side;
 mod cni;
 mod commit;
 mod compose;
