@@ -30,45 +30,28 @@ need_packages() {
     trap - EXIT
 }
 
-# need_compose_v2  puts docker compose v2 into target/tools: it is a program of Debian 13 that runs on Debian 12 as it is.
-need_compose_v2() {
-    local work options
-    [ -x target/tools/docker-compose ] && return
-    say "fetching docker compose v2 of Debian 13"
+# need_debian_13 PACKAGE PLUGIN  puts a docker plugin into target/tools: a program of Debian 13 that runs on Debian 12 as it is.
+need_debian_13() {
+    local package=$1 plugin=$2 work options
+    [ -x "target/tools/$plugin" ] && return
+    say "fetching $package of Debian 13"
     work=$(mktemp -d)
     mkdir -p "$work"/lists/partial "$work"/cache/archives/partial
     printf 'deb [signed-by=%s] %s trixie main\n' /usr/share/keyrings/debian-archive-keyring.gpg \
         "${DEBIAN_MIRROR:-http://deb.debian.org/debian}" >"$work/sources.list"
     options=(-o "Dir::Etc::SourceList=$work/sources.list" -o Dir::Etc::SourceParts=/dev/null -o "Dir::State::Lists=$work/lists"
         -o "Dir::Cache=$work/cache" -o APT::Sandbox::User=root)
-    (cd "$work" && apt-get -qq "${options[@]}" update >/dev/null && apt-get -qq "${options[@]}" download docker-compose >/dev/null &&
-        dpkg-deb -x docker-compose_*.deb unpacked) || fail "cannot fetch docker-compose of Debian 13 (mirror: DEBIAN_MIRROR)"
+    (cd "$work" && apt-get -qq "${options[@]}" update >/dev/null && apt-get -qq "${options[@]}" download "$package" >/dev/null &&
+        dpkg-deb -x "$package"_*.deb unpacked) || fail "cannot fetch $package of Debian 13 (mirror: DEBIAN_MIRROR)"
     mkdir -p target/tools
-    install -m 755 "$work/unpacked/usr/libexec/docker/cli-plugins/docker-compose" target/tools/docker-compose
+    install -m 755 "$work/unpacked/usr/libexec/docker/cli-plugins/$plugin" "target/tools/$plugin"
     rm -rf "$work"
-    target/tools/docker-compose version >/dev/null || fail "docker compose v2 of Debian 13 does not run here"
+    "target/tools/$plugin" version >/dev/null || fail "$package of Debian 13 does not run here"
 }
 
-# need_client_libraries  puts docker-py and testcontainers (Python), dockerode and testcontainers (node) into target/tools,
-# in the versions that tests/e2e/clients names.
-need_client_libraries() {
-    local clients=$PWD/tests/e2e/clients stamp=target/tools/clients.sha256 wanted
-    wanted=$(cat "$clients/requirements.txt" "$clients/package.json" | sha256sum)
-    [ "$wanted" = "$(cat "$stamp" 2>/dev/null)" ] && return
-    need_packages python3 nodejs:node
-    python3 -c 'import ensurepip, venv' 2>/dev/null || need_packages python3-venv:/usr/lib/python3/ensurepip
-    command -v npm >/dev/null || need_packages npm
-    say "fetching the client libraries of tests/e2e/clients"
-    rm -rf target/tools/python target/tools/node
-    mkdir -p target/tools/node
-    python3 -m venv target/tools/python || fail "cannot make a Python environment"
-    target/tools/python/bin/pip install --quiet --disable-pip-version-check -r "$clients/requirements.txt" ||
-        fail "cannot install the Python client libraries"
-    cp "$clients/package.json" target/tools/node/
-    (cd target/tools/node && npm install --no-package-lock --no-audit --no-fund --loglevel=error) ||
-        fail "cannot install the node client libraries"
-    printf '%s\n' "$wanted" >"$stamp"
-}
+# need_compose_v2, need_buildx  docker compose v2 and docker buildx, as docker's command line has them for plugins.
+need_compose_v2() { need_debian_13 docker-compose docker-compose; }
+need_buildx() { need_debian_13 docker-buildx docker-buildx; }
 
 need_root() { [ "$(id -u)" = 0 ] || fail "$0 makes namespaces, mounts and cgroups: run it as root"; }
 

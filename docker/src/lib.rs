@@ -8,6 +8,7 @@
 mod api_version;
 mod auth;
 mod build;
+mod buildkit;
 mod call;
 mod containers;
 mod detach_keys;

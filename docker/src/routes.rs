@@ -8,7 +8,7 @@ use std::pin::Pin;
 
 use crate::call::Call;
 use crate::reply::Outcome;
-use crate::{build, containers, exec, images, networks, pods, system, volumes};
+use crate::{build, buildkit, containers, exec, images, networks, pods, system, volumes};
 
 use Action::{NotBuilt, Swarm};
 
@@ -125,8 +125,8 @@ pub(crate) const ROUTES: &[Route] = &[
     route("POST", "/auth", run!(images::login)),
     route("GET", "/distribution/{name*}/json", run!(images::distribution::inspect)),
 
-    route("POST", "/grpc", NotBuilt("BuildKit")),
-    route("POST", "/session", NotBuilt("BuildKit")),
+    route("POST", "/grpc", run!(buildkit::grpc)),
+    route("POST", "/session", run!(buildkit::session)),
 
     route("DELETE", "/containers/{id}/checkpoints/{checkpoint}", NotBuilt("checkpoints")),
     route("GET", "/containers/{id}/checkpoints", NotBuilt("checkpoints")),

@@ -38,6 +38,7 @@ pub struct Door {
     pub(crate) engine: Engine,
     pub(crate) settings: Settings,
     pub(crate) event_followers: std::sync::atomic::AtomicUsize,
+    pub(crate) buildkit: crate::buildkit::Hub,
 }
 
 /// Limits of the door.
@@ -108,7 +109,7 @@ pub async fn serve(
 ) -> std::io::Result<()> {
     let places = Arc::new(Semaphore::new(settings.connections_max));
     let drain = Duration::from_millis(settings.drain_ms_max);
-    let door = Arc::new(Door { engine, settings, event_followers: Default::default() });
+    let door = Arc::new(Door { engine, settings, event_followers: Default::default(), buildkit: Default::default() });
     let connections = TaskTracker::new();
     let accepting = TaskTracker::new();
     for listener in listeners {

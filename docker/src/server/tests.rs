@@ -217,7 +217,12 @@ async fn serve_echo(tty: bool) -> (UnixStream, tokio::task::JoinHandle<()>) {
     let (tap, side) = Tap::new(Box::new(server), Some(watch));
     let dir = tempfile::tempdir().unwrap();
     let engine = open_engine(dir.path()).await;
-    let door = Arc::new(Door { engine, settings: Settings::default(), event_followers: Default::default() });
+    let door = Arc::new(Door {
+        engine,
+        settings: Settings::default(),
+        event_followers: Default::default(),
+        buildkit: Default::default(),
+    });
     let answer = move |request: Request<Incoming>, way: Way| {
         let door = door.clone();
         async move {

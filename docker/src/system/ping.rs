@@ -23,8 +23,8 @@ pub(crate) async fn ping(_: Call) -> Outcome {
     let headers = response.headers_mut();
     headers.insert("cache-control", HeaderValue::from_static("no-cache, no-store, must-revalidate"));
     headers.insert("pragma", HeaderValue::from_static("no-cache"));
-    // The classic builder; 2 would send clients to BuildKit's endpoints, which are not built.
-    headers.insert("builder-version", HeaderValue::from_static("1"));
+    // Clients that can choose BuildKit's endpoints; the classic one is there as well.
+    headers.insert("builder-version", HeaderValue::from_static("2"));
     headers.insert("swarm", HeaderValue::from_static("inactive"));
     Ok(response)
 }

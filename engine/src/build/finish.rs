@@ -19,7 +19,7 @@ use crate::id::{Digest, Owner};
 use super::cache_mounts::CacheMounts;
 use super::client::{BuildClient, SourceFilter};
 use super::dockerfile::ignore::{self, Patterns};
-use super::dockerfile::{Dockerfile, parse};
+use super::dockerfile::{Dockerfile, is_own_frontend, lint, parse};
 use super::event::BuildEvent;
 use super::executor::Execution;
 use super::layers::{Layers, ids};
@@ -31,6 +31,8 @@ use super::teller::Vertex;
 
 /// Builds that go on at once; more wait.
 const BUILDS_MAX: usize = 8;
+/// What the step that reads the Dockerfile is known by.
+const DOCKERFILE_VERTEX: &str = "dockerfile";
 /// Bytes of a Dockerfile, and of an ignore file.
 const TEXT_BYTES_MAX: u64 = 4 << 20;
 
@@ -60,7 +62,28 @@ impl Builder {
     }
 }
 
+/// A Dockerfile before anything is done with it.
+#[derive(Debug)]
+pub struct DockerfileText {
+    /// The text.
+    pub text: String,
+    /// What is left out of the context.
+    pub ignore: Option<Patterns>,
+}
+
 impl Engine {
+    /// Reads a build's Dockerfile and does nothing with it.
+    ///
+    /// # Errors
+    /// `NotFound`, and those of the client.
+    pub async fn read_dockerfile(&self, spec: &BuildSpec, client: &dyn BuildClient) -> Result<DockerfileText> {
+        let (events, told) = mpsc::channel(4);
+        let read = read_dockerfile(spec, client, &events).await;
+        drop(told);
+        let (text, ignore) = read?;
+        Ok(DockerfileText { text, ignore })
+    }
+
     /// Builds. When `cancel` is cancelled, or nobody listens to `events` any more, the build ends: its commands are
     /// killed and nothing of it stays but the results of steps that were done.
     ///
@@ -105,6 +128,13 @@ async fn build(
         () = cancel.cancelled() => return Err(cancelled()),
     };
     let file: Dockerfile = parse(&text).map_err(|e| Error::invalid(e.to_string()))?;
+    if let Some((other, _)) = file.directives.syntax.as_ref().filter(|(name, _)| !is_own_frontend(name)) {
+        let text = format!(
+            "# syntax={other}: this front-end is not built in; Dockerfiles are read as docker/dockerfile:1 reads them"
+        );
+        return Err(Error::not_implemented(text));
+    }
+    warn(&file, &spec, ignore.as_ref(), &events).await?;
     let plan = Plan::new(file, &spec)?;
     let layers = Layers::begin(core, spec.source_date_epoch)?;
     let execution = Execution::new(core, spec, plan, ignore, client, events, cancel.clone(), layers);
@@ -142,6 +172,39 @@ async fn build(
     built
 }
 
+/// Tells what the linter finds; it fails the build when the file or `BUILDKIT_DOCKERFILE_CHECK` asks for that.
+async fn warn(
+    file: &Dockerfile,
+    spec: &BuildSpec,
+    ignore: Option<&Patterns>,
+    events: &mpsc::Sender<BuildEvent>,
+) -> Result<()> {
+    let asked = spec.args.get("BUILDKIT_DOCKERFILE_CHECK").cloned().flatten().unwrap_or_default();
+    let options = lint::Options::read(&asked).map_err(Error::invalid)?;
+    let around = lint::Surroundings {
+        args: spec.args.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?))).collect(),
+        platform_args: spec.platform_args(),
+        ignore,
+        ..lint::Surroundings::default()
+    };
+    let found = lint::check(file, &around, &options);
+    for warning in &found {
+        let event = BuildEvent::Warning {
+            vertex: Digest::of(DOCKERFILE_VERTEX.as_bytes()),
+            text: warning.short(),
+            line: warning.span.start_line,
+        };
+        events.send(event).await.map_err(|_| cancelled())?;
+    }
+    let own = file.directives.check.as_deref().and_then(|text| lint::Options::read(text).ok()).unwrap_or_default();
+    if !found.is_empty() && own.merged(&options).error {
+        let rules: std::collections::BTreeSet<&str> = found.iter().map(|warning| warning.rule).collect();
+        let rules: Vec<&str> = rules.into_iter().collect();
+        return Err(Error::invalid(format!("lint violation found for rules: {}", rules.join(", "))));
+    }
+    Ok(())
+}
+
 /// The Dockerfile's text, and what is left out of the context.
 async fn read_dockerfile(
     spec: &BuildSpec,
@@ -153,7 +216,7 @@ async fn read_dockerfile(
         DockerfileSource::File { source, name } => (source, name),
     };
     let shown = format!("[internal] load build definition from {}", name.rsplit('/').next().unwrap_or(name));
-    let vertex = Vertex::begin(events, "dockerfile", shown, Vec::new(), None).await?;
+    let vertex = Vertex::begin(events, DOCKERFILE_VERTEX, shown, Vec::new(), None).await?;
     let own_ignore = format!("{name}.dockerignore");
     let wanted = SourceFilter { exclude: Vec::new(), follow_paths: vec![name.clone(), own_ignore.clone()] };
     let read = async {

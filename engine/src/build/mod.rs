@@ -43,6 +43,7 @@ pub(crate) use changes::changed;
 pub use client::{AgentStream, BuildClient, LocalSource, Secret, SourceFilter};
 pub use event::{BuildEvent, StepAt};
 pub(crate) use finish::Builder;
+pub use finish::DockerfileText;
 pub use remote::{GitSource, clone_into, git_source, subdirectory};
 pub(crate) use sandbox::remove as remove_sandbox;
 pub use sources::{SourceEntry, SourceKind, SourceUpdate};

@@ -192,3 +192,22 @@ pub struct CacheRecordView {
     /// How often it was used.
     pub uses: u64,
 }
+
+impl BuildSpec {
+    /// The predefined arguments of `FROM` lines: `BUILDPLATFORM`, `TARGETARCH` and their kin.
+    #[must_use]
+    pub fn platform_args(&self) -> BTreeMap<String, String> {
+        let host = Platform::host();
+        let target = self.platform.clone().unwrap_or_else(|| host.clone());
+        let of = |side: &str, platform: &Platform| {
+            [
+                ("PLATFORM", platform.to_string()),
+                ("OS", platform.os.clone()),
+                ("ARCH", platform.architecture.clone()),
+                ("VARIANT", platform.variant.clone().unwrap_or_default()),
+            ]
+            .map(|(name, value)| (format!("{side}{name}"), value))
+        };
+        of("BUILD", &host).into_iter().chain(of("TARGET", &target)).collect()
+    }
+}

@@ -1,3 +1,5 @@
+//! Tests of the expansion of variables, form by form.
+
 use super::*;
 use proptest::prelude::*;
 

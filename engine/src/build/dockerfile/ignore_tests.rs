@@ -1,3 +1,5 @@
+//! Tests of ignore patterns against moby's behaviour.
+
 use super::*;
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! Tests of --mount: defaults and what is refused.
+
 use super::*;
 
 fn mount(text: &str) -> Result<RunMount, String> {

@@ -1,3 +1,5 @@
+//! Tests of the reader of Dockerfiles: what each instruction says, and how mistakes are told.
+
 use super::*;
 use crate::build::dockerfile::model::{Add, ArgDecl, CommandLine, Copy, Heredoc, Pair, Run};
 use proptest::prelude::*;

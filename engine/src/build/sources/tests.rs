@@ -1,3 +1,5 @@
+//! Tests of kept directories: what is sent again, and what a hostile list cannot reach.
+
 use super::*;
 use crate::build::LocalSource;
 

@@ -7,6 +7,7 @@
 
 mod build;
 mod cli_flags;
+mod buildkit;
 mod client;
 mod client_side;
 mod cni;

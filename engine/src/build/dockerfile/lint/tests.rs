@@ -1,3 +1,5 @@
+//! Tests of the linter: each rule finds what it is for, and nothing else.
+
 use super::*;
 use crate::build::dockerfile::{ignore, parse};
 
