@@ -57,9 +57,12 @@ fn output(request: &pb::SolveRequest) -> Result<Output, Status> {
     }
 }
 
+/// Names of an image; compose writes them without a tag.
 fn names(text: &str) -> Result<Vec<Reference>, Status> {
-    let one =
-        |name: &str| name.parse().map_err(|error| Status::unknown(format!("invalid reference {name:?}: {error}")));
+    let one = |name: &str| match name.parse::<Reference>() {
+        Ok(reference) => Ok(reference.or_latest()),
+        Err(error) => Err(Status::unknown(format!("invalid reference {name:?}: {error}"))),
+    };
     text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(one).collect()
 }
 
@@ -188,7 +191,8 @@ mod tests {
         };
         let newer = |exporters: Vec<pb::Exporter>| output(&pb::SolveRequest { exporters, ..Default::default() });
         let Ok(Output::Image(names)) = newer(vec![exporter("moby", "a,localhost:5000/b:2")]) else { panic!() };
-        assert_eq!(names.len(), 2);
+        assert_eq!(names[0].tag(), Some("latest"), "a name without a tag gets one");
+        assert_eq!(names[1].tag(), Some("2"));
         assert_eq!(newer(vec![exporter("moby", "")]).unwrap(), Output::Image(Vec::new()));
         assert_eq!(newer(vec![exporter("tar", "")]).unwrap(), Output::Tar);
         assert_eq!(newer(Vec::new()).unwrap(), Output::Nothing);

@@ -6,8 +6,8 @@
 //! what only this engine does.
 
 mod build;
-mod cli_flags;
 mod buildkit;
+mod cli_flags;
 mod client;
 mod client_side;
 mod cni;

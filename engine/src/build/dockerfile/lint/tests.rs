@@ -19,78 +19,80 @@ fn surroundings() -> Surroundings<'static> {
     }
 }
 
+/// A file, and the one thing that is found in it.
+const FINDINGS: &[(&str, &str)] = &[
+    ("FROM busybox AS Base", "StageNameCasing: Stage name 'Base' should be lowercase (line 1)"),
+    ("FROM busybox as base", "FromAsCasing: 'as' and 'FROM' keywords' casing do not match (line 1)"),
+    ("FROM busybox\nRUN a \\\n\n b", "NoEmptyContinuation: Empty continuation line (line 4)"),
+    (
+        "FROM busybox\nrun a\nRUN b",
+        "ConsistentInstructionCasing: Command 'run' should match the case of the command majority (uppercase) (line 2)",
+    ),
+    (
+        "FROM busybox AS a\nFROM busybox AS a",
+        "DuplicateStageName: Duplicate stage name \"a\", stage names should be unique (line 2)",
+    ),
+    (
+        "FROM busybox AS context",
+        "ReservedStageName: Stage name should not use the same name as reserved stage \"context\" (line 1)",
+    ),
+    (
+        "FROM busybox\nCMD a b",
+        "JSONArgsRecommended: JSON arguments recommended for CMD to prevent unintended behavior related to OS signals (line 2)",
+    ),
+    (
+        "FROM busybox\nMAINTAINER me",
+        "MaintainerDeprecated: Maintainer instruction is deprecated in favor of using label (line 2)",
+    ),
+    (
+        "ARG VERSION=1\nFROM busybox:${VERSON}1",
+        "UndefinedArgInFrom: FROM argument 'VERSON' is not declared (did you mean VERSION?) (line 2)",
+    ),
+    (
+        "FROM busybox\nWORKDIR app",
+        "WorkdirRelativePath: Relative workdir \"app\" can have unexpected results if the base image changes (line 2)",
+    ),
+    (
+        "FROM busybox\nARG FILENAME\nCOPY $FILENAM /x",
+        "UndefinedVar: Usage of undefined variable '$FILENAM' (did you mean $FILENAME?) (line 3)",
+    ),
+    (
+        "FROM busybox\nCMD [\"a\"]\nCMD [\"b\"]",
+        "MultipleInstructionsDisallowed: Multiple CMD instructions should not be used in the same stage because only the last one will be used (line 2)",
+    ),
+    (
+        "FROM busybox\nENV A b",
+        "LegacyKeyValueFormat: \"ENV key=value\" should be used instead of legacy \"ENV key value\" format (line 2)",
+    ),
+    (
+        "FROM --platform=$TARGETPLATFORM busybox",
+        "RedundantTargetPlatform: Setting platform to predefined $TARGETPLATFORM in FROM is redundant as this is the default behavior (line 1)",
+    ),
+    (
+        "FROM --platform=linux/arm64 busybox",
+        "FromPlatformFlagConstDisallowed: FROM --platform flag should not use constant value \"linux/arm64\" (line 1)",
+    ),
+    (
+        "FROM busybox\nARG DB_PASSWORD",
+        "SecretsUsedInArgOrEnv: Do not use ARG or ENV instructions for sensitive data (ARG \"DB_PASSWORD\") (line 2)",
+    ),
+    (
+        "ARG TAG\nFROM busybox:$TAG",
+        "InvalidDefaultArgInFrom: Default value for ARG busybox:$TAG results in empty or invalid base image name (line 2)",
+    ),
+    (
+        "FROM busybox\nEXPOSE 80/TCP",
+        "ExposeProtoCasing: Defined protocol '80/TCP' in EXPOSE instruction should be lowercase (line 2)",
+    ),
+    (
+        "FROM busybox\nEXPOSE 127.0.0.1:80:80",
+        "ExposeInvalidFormat: EXPOSE instruction should not define an IP address or host-port mapping, found '127.0.0.1:80:80' (line 2)",
+    ),
+];
+
 #[test]
 fn each_rule_finds_what_it_is_for() {
-    let table: &[(&str, &str)] = &[
-        ("FROM busybox AS Base", "StageNameCasing: Stage name 'Base' should be lowercase (line 1)"),
-        ("FROM busybox as base", "FromAsCasing: 'as' and 'FROM' keywords' casing do not match (line 1)"),
-        ("FROM busybox\nRUN a \\\n\n b", "NoEmptyContinuation: Empty continuation line (line 4)"),
-        (
-            "FROM busybox\nrun a\nRUN b",
-            "ConsistentInstructionCasing: Command 'run' should match the case of the command majority (uppercase) (line 2)",
-        ),
-        (
-            "FROM busybox AS a\nFROM busybox AS a",
-            "DuplicateStageName: Duplicate stage name \"a\", stage names should be unique (line 2)",
-        ),
-        (
-            "FROM busybox AS context",
-            "ReservedStageName: Stage name should not use the same name as reserved stage \"context\" (line 1)",
-        ),
-        (
-            "FROM busybox\nCMD a b",
-            "JSONArgsRecommended: JSON arguments recommended for CMD to prevent unintended behavior related to OS signals (line 2)",
-        ),
-        (
-            "FROM busybox\nMAINTAINER me",
-            "MaintainerDeprecated: Maintainer instruction is deprecated in favor of using label (line 2)",
-        ),
-        (
-            "ARG VERSION=1\nFROM busybox:${VERSON}1",
-            "UndefinedArgInFrom: FROM argument 'VERSON' is not declared (did you mean VERSION?) (line 2)",
-        ),
-        (
-            "FROM busybox\nWORKDIR app",
-            "WorkdirRelativePath: Relative workdir \"app\" can have unexpected results if the base image changes (line 2)",
-        ),
-        (
-            "FROM busybox\nARG FILENAME\nCOPY $FILENAM /x",
-            "UndefinedVar: Usage of undefined variable '$FILENAM' (did you mean $FILENAME?) (line 3)",
-        ),
-        (
-            "FROM busybox\nCMD [\"a\"]\nCMD [\"b\"]",
-            "MultipleInstructionsDisallowed: Multiple CMD instructions should not be used in the same stage because only the last one will be used (line 2)",
-        ),
-        (
-            "FROM busybox\nENV A b",
-            "LegacyKeyValueFormat: \"ENV key=value\" should be used instead of legacy \"ENV key value\" format (line 2)",
-        ),
-        (
-            "FROM --platform=$TARGETPLATFORM busybox",
-            "RedundantTargetPlatform: Setting platform to predefined $TARGETPLATFORM in FROM is redundant as this is the default behavior (line 1)",
-        ),
-        (
-            "FROM --platform=linux/arm64 busybox",
-            "FromPlatformFlagConstDisallowed: FROM --platform flag should not use constant value \"linux/arm64\" (line 1)",
-        ),
-        (
-            "FROM busybox\nARG DB_PASSWORD",
-            "SecretsUsedInArgOrEnv: Do not use ARG or ENV instructions for sensitive data (ARG \"DB_PASSWORD\") (line 2)",
-        ),
-        (
-            "ARG TAG\nFROM busybox:$TAG",
-            "InvalidDefaultArgInFrom: Default value for ARG busybox:$TAG results in empty or invalid base image name (line 2)",
-        ),
-        (
-            "FROM busybox\nEXPOSE 80/TCP",
-            "ExposeProtoCasing: Defined protocol '80/TCP' in EXPOSE instruction should be lowercase (line 2)",
-        ),
-        (
-            "FROM busybox\nEXPOSE 127.0.0.1:80:80",
-            "ExposeInvalidFormat: EXPOSE instruction should not define an IP address or host-port mapping, found '127.0.0.1:80:80' (line 2)",
-        ),
-    ];
-    for (text, expected) in table {
+    for (text, expected) in FINDINGS {
         let found = found(text, &surroundings(), "");
         assert_eq!(found, [*expected], "{text}");
     }
