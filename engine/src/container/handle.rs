@@ -308,6 +308,10 @@ impl ContainerHandle {
     pub async fn stats(&self) -> Result<StatsSample> {
         super::stats::sample(self).await
     }
+    /// Samples of several containers without their networks, cheaply; `None` for one that has no figures now.
+    pub async fn brief_stats(containers: &[Self]) -> Vec<Option<StatsSample>> {
+        super::stats::brief(containers).await
+    }
     /// Figures of its processes that no cgroup keeps: descriptors, sockets, limits.
     ///
     /// # Errors

@@ -42,6 +42,23 @@ pub(super) fn read(v1: &V1) -> Result<CgroupStats> {
     Ok(stats)
 }
 
+/// See [`super::Cgroup::brief_stats`].
+pub(super) fn read_brief(v1: &V1) -> Result<CgroupStats> {
+    let gone =
+        || Error::NotFound { path: v1.directories().into_iter().next().map(|(_, path)| path).unwrap_or_default() };
+    let mut stats = CgroupStats { version: 1, ..CgroupStats::default() };
+    if let Some(directory) = v1.directory(Controller::Cpuacct) {
+        stats.cpu.usage_ns = control_file::read_number(directory, "cpuacct.usage")?.ok_or_else(gone)?;
+    }
+    if let Some(directory) = v1.directory(Controller::Memory) {
+        read_memory_use(directory, &mut stats.memory)?;
+    }
+    if let Some(unified) = v1.unified() {
+        stats_v2::read_pressure(unified.directory(), &mut stats)?;
+    }
+    Ok(stats)
+}
+
 fn read_cpu(v1: &V1, cpu: &mut CpuStats) -> Result<()> {
     if let Some(directory) = v1.directory(Controller::Cpuacct) {
         let number = |file: &str| control_file::read_number(directory, file);
@@ -70,11 +87,18 @@ fn read_cpu(v1: &V1, cpu: &mut CpuStats) -> Result<()> {
 
 fn read_memory(directory: &Path, memory: &mut MemoryStats) -> Result<()> {
     let number = |file: &str| control_file::read_number(directory, file);
-    memory.usage = number("memory.usage_in_bytes")?.unwrap_or(0);
+    read_memory_use(directory, memory)?;
     memory.max_usage = number("memory.max_usage_in_bytes")?.unwrap_or(0);
-    memory.limit = number("memory.limit_in_bytes")?;
     memory.failcnt = number("memory.failcnt")?.unwrap_or(0);
     memory.kernel = number("memory.kmem.usage_in_bytes")?;
+    memory.oom_kills = control_file::read_map(directory, "memory.oom_control")?.get("oom_kill").copied().unwrap_or(0);
+    Ok(())
+}
+
+fn read_memory_use(directory: &Path, memory: &mut MemoryStats) -> Result<()> {
+    let number = |file: &str| control_file::read_number(directory, file);
+    memory.usage = number("memory.usage_in_bytes")?.unwrap_or(0);
+    memory.limit = number("memory.limit_in_bytes")?;
     memory.swap = match number("memory.memsw.usage_in_bytes")? {
         Some(both) => Some(SwapStats {
             usage: both.saturating_sub(memory.usage),
@@ -84,7 +108,6 @@ fn read_memory(directory: &Path, memory: &mut MemoryStats) -> Result<()> {
         }),
         None => None,
     };
-    memory.oom_kills = control_file::read_map(directory, "memory.oom_control")?.get("oom_kill").copied().unwrap_or(0);
     memory.stat = control_file::read_map(directory, "memory.stat")?;
     Ok(())
 }

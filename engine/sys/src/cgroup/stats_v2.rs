@@ -37,6 +37,18 @@ pub(super) fn read(v2: &V2) -> Result<CgroupStats> {
     Ok(stats)
 }
 
+/// See [`super::Cgroup::brief_stats`].
+pub(super) fn read_brief(v2: &V2) -> Result<CgroupStats> {
+    let directory = v2.directory();
+    if !directory.is_dir() {
+        return Err(Error::NotFound { path: directory.to_owned() });
+    }
+    let (cpu, memory) = (read_cpu(directory)?, read_memory(directory)?);
+    let mut stats = CgroupStats { version: 2, cpu, memory, ..CgroupStats::default() };
+    read_pressure(directory, &mut stats)?;
+    Ok(stats)
+}
+
 fn read_cpu(directory: &Path) -> Result<CpuStats> {
     let stat = control_file::read_map(directory, "cpu.stat")?;
     let get = |key: &str| stat.get(key).copied().unwrap_or(0);
