@@ -201,13 +201,13 @@ impl cri::runtime_service_server::RuntimeService for Service {
         Ok(Response::new(cri::UpdateRuntimeConfigResponse {}))
     }
     async fn status(&self, request: Request<cri::StatusRequest>) -> Answer<cri::StatusResponse> {
-        Ok(Response::new(status::status(&self.engine, request.into_inner().verbose)))
+        Ok(Response::new(status::status(&self.engine, request.into_inner().verbose).await))
     }
     async fn checkpoint_container(
         &self,
         request: Request<cri::CheckpointContainerRequest>,
     ) -> Answer<cri::CheckpointContainerResponse> {
-        Err(container::checkpoint(&self.engine, request.get_ref()))
+        container::checkpoint(&self.engine, request.get_ref()).await.map(Response::new)
     }
     async fn checkpoint_pod(&self, _: Request<cri::CheckpointPodRequest>) -> Answer<cri::CheckpointPodResponse> {
         not_built("CheckpointPod")

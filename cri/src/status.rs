@@ -21,7 +21,7 @@ pub(crate) fn version() -> cri::VersionResponse {
 }
 
 /// Status.
-pub(crate) fn status(engine: &Engine, verbose: bool) -> cri::StatusResponse {
+pub(crate) async fn status(engine: &Engine, verbose: bool) -> cri::StatusResponse {
     let info = engine.info();
     let condition = |(kind, ready, reason): &(String, bool, String)| cri::RuntimeCondition {
         r#type: kind.clone(),
@@ -29,9 +29,18 @@ pub(crate) fn status(engine: &Engine, verbose: bool) -> cri::StatusResponse {
         reason: if *ready { String::new() } else { format!("{kind}Not") },
         message: reason.clone(),
     };
-    let features = cri::RuntimeHandlerFeatures { recursive_read_only_mounts: true, user_namespaces: true };
+    let features = engine.handler_features().await;
+    let handler = |name: &str, runtime: &str| {
+        let own = features.get(runtime).copied().unwrap_or_default();
+        let features = cri::RuntimeHandlerFeatures {
+            recursive_read_only_mounts: own.recursive_read_only_mounts,
+            user_namespaces: own.user_namespaces,
+        };
+        cri::RuntimeHandler { name: name.to_owned(), features: Some(features) }
+    };
     // The handler without a name is the default one.
-    let names = std::iter::once(String::new()).chain(info.runtimes.iter().cloned());
+    let default = std::iter::once(handler("", &engine.config().default_runtime));
+    let handlers = default.chain(info.runtimes.iter().map(|name| handler(name, name))).collect();
     let mut verbose_info = HashMap::new();
     if verbose {
         let document = serde_json::json!({
@@ -47,7 +56,7 @@ pub(crate) fn status(engine: &Engine, verbose: bool) -> cri::StatusResponse {
     cri::StatusResponse {
         status: Some(cri::RuntimeStatus { conditions: info.conditions.iter().map(condition).collect() }),
         info: verbose_info,
-        runtime_handlers: names.map(|name| cri::RuntimeHandler { name, features: Some(features) }).collect(),
+        runtime_handlers: handlers,
         features: Some(cri::RuntimeFeatures {
             supplemental_groups_policy: true,
             user_namespaces_host_network: false,

@@ -128,9 +128,9 @@ pub(crate) const ROUTES: &[Route] = &[
     route("POST", "/grpc", run!(buildkit::grpc)),
     route("POST", "/session", run!(buildkit::session)),
 
-    route("DELETE", "/containers/{id}/checkpoints/{checkpoint}", NotBuilt("checkpoints")),
-    route("GET", "/containers/{id}/checkpoints", NotBuilt("checkpoints")),
-    route("POST", "/containers/{id}/checkpoints", NotBuilt("checkpoints")),
+    route("DELETE", "/containers/{id}/checkpoints/{checkpoint}", run!(containers::checkpoint::remove)),
+    route("GET", "/containers/{id}/checkpoints", run!(containers::checkpoint::list)),
+    route("POST", "/containers/{id}/checkpoints", run!(containers::checkpoint::create)),
 
     route("GET", "/plugins", run!(system::plugins)),
     route("POST", "/plugins/create", NotBuilt("managing plugins")),

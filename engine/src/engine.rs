@@ -2,7 +2,7 @@
 //!
 //! A call that changes something is carried out by the object's driver: a client that goes away cancels nothing.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt::Debug;
 use std::fs::File;
 use std::hash::Hash;
@@ -21,6 +21,7 @@ use crate::container::rootfs::UserFiles;
 use crate::container::{ContainerHandle, ContainerView, ExecHandle, Phase, RemoveOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventBus, NewEvent, now_ns};
+use crate::handler_features::{HandlerFeatures, KnownFeatures};
 use crate::host;
 use crate::id::{ContainerId, ExecId, ImageId, Owner, SandboxId};
 use crate::image::Images;
@@ -77,6 +78,7 @@ pub(crate) struct Core {
     opened_ns: i64,
     info: EngineInfo,
     /// Held for as long as the engine is open.
+    pub(crate) features: KnownFeatures,
     _locks: [File; 2],
 }
 
@@ -246,6 +248,7 @@ impl Engine {
             changes: AtomicU64::new(0),
             opened_ns,
             info,
+            features: KnownFeatures::default(),
             _locks: locks,
         });
         crate::recover::recover(&core).await?;
@@ -292,6 +295,8 @@ impl Engine {
     /// Facts.
     pub fn info(&self) -> EngineInfo {
         let mut info = self.core.info.clone();
+        let lacking = host::lacking(&self.core.config);
+        info.conditions.push(("RuntimeReady".to_owned(), lacking.is_none(), lacking.unwrap_or_default()));
         let (ready, reason) = match self.core.pod_network.readiness() {
             Ok(()) => (true, String::new()),
             Err(reason) => (false, reason),
@@ -299,12 +304,20 @@ impl Engine {
         info.conditions.push(("NetworkReady".to_owned(), ready, reason));
         info
     }
+    /// What each runtime handler can do, by name. A program that was not asked yet is asked, which takes some time.
+    pub async fn handler_features(&self) -> BTreeMap<String, HandlerFeatures> {
+        self.core.features.all(&self.core.config).await
+    }
     /// Takes the subnets of this node's pods over, as the kubelet tells them: `10.1.0.0/24` or `10.1.0.0/24,fd00::/64`.
-    /// CNI plugins that declare `ipRanges` are told them; the built-in bridge has its own pools.
+    /// CNI plugins that declare `ipRanges` are told them; without plugins pods have a bridge of these subnets.
     ///
     /// # Errors
-    /// `InvalidArgument` for what is no subnet.
+    /// `InvalidArgument` for what is no subnet; without plugins `Conflict` while pods are in others.
     pub async fn set_pod_subnets(&self, text: &str) -> Result<()> {
+        let subnets = crate::network::cni::parse_subnets(text)?;
+        if !self.core.pod_network.in_use() {
+            self.core.networks.of_pods(&subnets).await?;
+        }
         self.core.pod_network.set_pod_subnets(text).await
     }
     /// Makes a container (record, writable layer, volumes); nothing runs yet.

@@ -1,7 +1,8 @@
 //! Facts about the node, read once when the engine opens.
 
-use crate::config::EngineConfig;
+use crate::config::{EngineConfig, RuntimeConfig};
 use crate::engine::EngineInfo;
+use crate::program::find as find_program;
 use crate::spec::facts::HostFacts;
 
 /// The names of all capabilities, without `CAP_`, in the order of the kernel's numbers.
@@ -35,8 +36,26 @@ pub(crate) fn info(config: &EngineConfig, host: &HostFacts, daemon_id: String) -
         cgroup_version: host.cgroup_version,
         runtimes: config.runtimes.keys().cloned().collect(),
         warnings: warnings(host),
-        conditions: vec![("RuntimeReady".to_owned(), true, String::new())],
+        conditions: Vec::new(),
     }
+}
+
+/// Why no container could be started now, if that is so: a program that is gone, or a root that cannot be written.
+pub(crate) fn lacking(config: &EngineConfig) -> Option<String> {
+    if find_program(&config.shim).is_none() {
+        return Some(format!("the shim {} is not there or cannot be run", config.shim.display()));
+    }
+    let program = match config.runtimes.get(&config.default_runtime) {
+        Some(RuntimeConfig::Oci { path } | RuntimeConfig::Shim { path, .. }) if find_program(path).is_none() => path,
+        _ => return unwritable(&config.root).or_else(|| unwritable(&config.run)),
+    };
+    Some(format!("the program of runtime {:?}, {}, is not there", config.default_runtime, program.display()))
+}
+
+/// A file system that was made read-only after an error says so here, and not in the middle of a pod.
+fn unwritable(folder: &std::path::Path) -> Option<String> {
+    let access = rustix::fs::access(folder, rustix::fs::Access::WRITE_OK);
+    access.err().map(|error| format!("{} cannot be written: {error}", folder.display()))
 }
 
 fn cpus() -> usize {

@@ -14,13 +14,14 @@ use shim_api::proto::types::Platform;
 use shim_api::sandbox::{STATE_NOT_READY, STATE_READY};
 use shim_api::time::{now_unix_ns, timestamp};
 use shim_api::ttrpc::{Code, Error};
+use sys::cgroup::Cgroup;
 use sys::namespace::NamespaceKind;
 use sys::pidfd::PidFd;
 use tokio::sync::watch;
 
 use crate::oci;
 use crate::runtime::builtin::{HoldRequest, id_map};
-use crate::runtime::{Failure, OciRuntime as _};
+use crate::runtime::{Failure, OciRuntime as _, cgroup_at};
 use crate::serve::Shim;
 
 type Answer<T> = Result<T, Error>;
@@ -34,6 +35,7 @@ pub(crate) struct Sandbox {
     id: String,
     bundle: ShimBundle,
     options: SandboxOptions,
+    cgroup: Option<Rc<Cgroup>>,
     network: RefCell<Option<OwnedFd>>,
     held: RefCell<Vec<(NamespaceKind, OwnedFd)>>,
     init: RefCell<Option<(i32, PidFd)>>,
@@ -127,9 +129,19 @@ impl Shim {
             }
             _ => None,
         };
+        let bundle = ShimBundle::at(PathBuf::from(&request.bundle_path));
+        // A cgroup is for the init: without one nothing of the sandbox's own runs.
+        let path = options.cgroup.as_ref().filter(|_| options.pid == NamespaceMode::Sandbox);
+        let cgroup = path.map(|path| cgroup_at(path, options.cgroup_driver).map(Rc::new)).transpose();
+        let cgroup = cgroup.map_err(|failure| to_error(&failure))?;
+        if let Some(path) = path {
+            let written = std::fs::write(bundle.cgroup(), path);
+            written.map_err(|e| Error::new(Code::Internal, format!("{}: {e}", bundle.cgroup().display())))?;
+        }
         let sandbox = Sandbox {
             id: request.sandbox_id,
-            bundle: ShimBundle::at(PathBuf::from(&request.bundle_path)),
+            bundle,
+            cgroup,
             options,
             network: RefCell::new(network),
             held: RefCell::default(),
@@ -185,6 +197,7 @@ impl Shim {
             domainname: options.domainname.clone().unwrap_or_default(),
             sysctls: options.sysctls.clone(),
             shm_bytes: options.shm_bytes,
+            cgroup: sandbox.cgroup.clone(),
         };
         let held = self.builtin.hold(request).await?;
         let mut namespaces = held.namespaces;
@@ -231,6 +244,11 @@ impl Shim {
         })?;
         if let Some((_pid, pidfd)) = sandbox.init.borrow_mut().take() {
             let _ = pidfd.send_signal(libc::SIGKILL);
+            if let Some(cgroup) = &sandbox.cgroup {
+                let removed = cgroup.kill_all().and_then(|()| cgroup.remove());
+                removed.map_err(|e| Error::new(Code::Internal, format!("sandbox {}: {e}", sandbox.id)))?;
+                let _ = std::fs::remove_file(sandbox.bundle.cgroup());
+            }
         }
         sandbox.held.borrow_mut().clear();
         sandbox.stopped.send_if_modified(|at| {

@@ -346,12 +346,21 @@ impl Shim {
         if request.exec_id.is_empty() && request.all {
             return container.runtime.kill(&container.id, signal, true).await.map_err(|f| to_error(&f));
         }
-        if let Some(elsewhere) = process.elsewhere() {
-            return elsewhere.signal(signal).await.map_err(|f| to_error(&f));
+        let sent = match process.elsewhere() {
+            Some(elsewhere) => elsewhere.signal(signal).await.map_err(|f| to_error(&f)),
+            None => Self::signal(&process, &request.id, signal),
+        };
+        if signal == libc::SIGKILL {
+            // Whoever froze it: on cgroup v1 what is frozen does not die.
+            container.runtime.thaw_killed(&container.id);
         }
+        sent
+    }
+
+    fn signal(process: &Process, id: &str, signal: i32) -> Answer<()> {
         process.signal(signal).map_err(|e| match e.raw_os_error() {
-            Some(libc::ESRCH) => Error::new(Code::NotFound, format!("{}: process already finished", request.id)),
-            _ => Error::new(Code::Internal, format!("kill {}: {e}", request.id)),
+            Some(libc::ESRCH) => Error::new(Code::NotFound, format!("{}: process already finished", id)),
+            _ => Error::new(Code::Internal, format!("kill {}: {e}", id)),
         })
     }
 

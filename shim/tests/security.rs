@@ -209,3 +209,114 @@ async fn the_hosts_mount_table_stays_as_it_is() {
     assert_eq!(std::fs::read_to_string(&table).unwrap(), before);
     world.end().await;
 }
+
+/// Exchanges two names as fast as the kernel does it, until it is dropped.
+struct Flipper {
+    stop: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    thread: Option<std::thread::JoinHandle<u64>>,
+}
+
+impl Flipper {
+    fn start(one: PathBuf, other: PathBuf) -> Self {
+        use std::sync::atomic::Ordering;
+        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let told = std::sync::Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let mut exchanges = 0;
+            while !told.load(Ordering::Relaxed) {
+                let flags = rustix::fs::RenameFlags::EXCHANGE;
+                rustix::fs::renameat_with(rustix::fs::CWD, &one, rustix::fs::CWD, &other, flags).unwrap();
+                exchanges += 1;
+            }
+            exchanges
+        });
+        Self { stop, thread: Some(thread) }
+    }
+
+    fn end(mut self) -> u64 {
+        self.stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.thread.take().unwrap().join().unwrap()
+    }
+}
+
+/// How long containers are started against a flipper, and how many exchanges that has to be at least.
+const RACE: std::time::Duration = std::time::Duration::from_secs(2);
+const EXCHANGES_MIN: u64 = 10_000;
+
+/// Starts containers of one root file system, in which `name` is exchanged for a symlink to the canary all the while.
+async fn race(world: &World, canary: &Canary, name: &str, what: &str, change: impl Fn(&mut serde_json::Value)) {
+    let rootfs = hostile_rootfs(world, what, |rootfs| {
+        std::fs::create_dir_all(rootfs.join(name)).unwrap();
+        symlink(&canary.0, rootfs.join("leads-out")).unwrap();
+    });
+    let flipper = Flipper::start(rootfs.join(name), rootfs.join("leads-out"));
+    let start = std::time::Instant::now();
+    let mut number = 0;
+    while start.elapsed() < RACE {
+        let id = format!("{what}-{number}");
+        let mut spec = world.spec(&id, &["true"]);
+        spec["root"]["path"] = json!(rootfs);
+        change(&mut spec);
+        // Whether it starts depends on who was faster; what it leaves outside does not.
+        let _ = attempt(world, &id, &spec).await;
+        number += 1;
+    }
+    let exchanges = flipper.end();
+    assert!(exchanges > EXCHANGES_MIN && number > 10, "{what}: {exchanges} exchanges, {number} containers");
+    canary.check(what);
+}
+
+/// CVE-2021-30465, CVE-2024-45310: the target of a mount, or a folder on the way there, is exchanged for a symlink.
+#[tokio::test]
+async fn a_mount_target_that_is_exchanged_stays_inside() {
+    let world = World::new().await;
+    let canary = Canary::new(&world);
+    let source = world.folder.path().join("source");
+    std::fs::create_dir_all(&source).unwrap();
+    race(&world, &canary, "data", "target", |spec| {
+        let mounts = spec["mounts"].as_array_mut().unwrap();
+        mounts.push(json!({"destination": "/data/made/deep", "type": "bind", "source": source, "options": ["rbind"]}));
+        mounts.push(json!({"destination": "/data/tmp", "type": "tmpfs", "source": "tmpfs"}));
+    })
+    .await;
+    world.end().await;
+}
+
+/// CVE-2025-52881, CVE-2019-16884: procfs, sysfs and what is written there while their folders are exchanged.
+#[tokio::test]
+async fn a_procfs_that_is_exchanged_gets_no_writes() {
+    let world = World::new().await;
+    let canary = Canary::new(&world);
+    std::fs::create_dir_all(canary.0.with_file_name("unused")).unwrap();
+    race(&world, &canary, "proc", "procfs", |spec| {
+        spec["linux"]["sysctl"] = json!({"net.ipv4.ip_forward": "0"});
+        spec["process"]["apparmorProfile"] = json!("");
+    })
+    .await;
+    race(&world, &canary, "dev", "devices", |spec| {
+        spec["process"]["terminal"] = json!(true);
+    })
+    .await;
+    world.end().await;
+}
+
+/// CVE-2025-52565: the console is the terminal that was opened, whatever the image has at /dev/console and /dev/ptmx.
+#[tokio::test]
+async fn the_console_is_not_opened_by_name() {
+    let world = World::new().await;
+    let canary = Canary::new(&world);
+    let rootfs = hostile_rootfs(&world, "console", |rootfs| {
+        symlink(canary.0.join("file"), rootfs.join("dev/console")).unwrap();
+        symlink(canary.0.join("file"), rootfs.join("dev/ptmx")).unwrap();
+        std::fs::create_dir_all(rootfs.join("dev/pts")).unwrap();
+        symlink(canary.0.join("file"), rootfs.join("dev/tty")).unwrap();
+    });
+    let mut spec = world.spec("console", &["sh", "-c", "tty; echo typed > /dev/console; true"]);
+    spec["root"]["path"] = json!(rootfs);
+    spec["process"]["terminal"] = json!(true);
+    // The image's own /dev: nothing hides what it has there.
+    spec["mounts"].as_array_mut().unwrap().retain(|mount| mount["destination"] != "/dev");
+    let _ = attempt(&world, "console", &spec).await;
+    canary.check("console");
+    world.end().await;
+}

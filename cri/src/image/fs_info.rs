@@ -14,5 +14,7 @@ pub(crate) fn fs_info(engine: &Engine) -> cri::ImageFsInfoResponse {
         used_bytes: value(usage.bytes),
         inodes_used: value(usage.inodes),
     };
+    // One snapshotter keeps image layers and writable layers below one root: the two file systems are one, and the
+    // kubelet, which compares the two lists, does not count it twice.
     cri::ImageFsInfoResponse { image_filesystems: vec![usage.clone()], container_filesystems: vec![usage] }
 }

@@ -524,3 +524,16 @@ mod tests {
         assert!(text.contains(r#""CapAdd":null"#) && !text.contains("Sysctls") && !text.contains(r#""Mounts""#));
     }
 }
+
+/// Body of a checkpoint's creation.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct CheckpointCreate {
+    /// Its name.
+    #[serde(rename = "CheckpointID")]
+    pub checkpoint_id: String,
+    /// Where to keep it; empty is the engine's own place.
+    pub checkpoint_dir: String,
+    /// Stop the container after it.
+    pub exit: bool,
+}

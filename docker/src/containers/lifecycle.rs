@@ -14,8 +14,9 @@ use crate::status_code::Failure;
 
 pub(crate) async fn start(mut call: Call) -> Outcome {
     let container = call.own_container()?;
-    if !call.query.text("checkpoint").is_empty() {
-        return Err(Failure::not_implemented("starting from a checkpoint is not built into this engine yet"));
+    let checkpoint = call.query.text("checkpoint");
+    if !checkpoint.is_empty() {
+        return Err(super::checkpoint::missing(checkpoint, call.name()));
     }
     // Clients before 1.24 sent a HostConfig here; a body that is none is refused as dockerd does.
     let body = call.json_bytes().await?;

@@ -4,6 +4,7 @@ pub(crate) mod archive;
 pub(crate) mod attach;
 pub(crate) mod attach_ws;
 pub(crate) mod changes;
+pub(crate) mod checkpoint;
 pub(crate) mod create;
 pub(crate) mod exec;
 pub(crate) mod inspect;

@@ -169,7 +169,7 @@ fn record(core: &Core, sandbox: &BuildSandbox, wanted: BuildProcess) -> Result<C
         runtime_mounts: wanted.mounts,
         log_path: String::new(),
         etc_paths: (etc_path("resolv.conf"), etc_path("hostname"), etc_path("hosts")),
-        cgroup_path: crate::container::create::cgroup_path(core, &view.cgroup_parent, &wanted.id),
+        cgroup_path: crate::container::create::cgroup_path(core, &view.cgroup_parent, wanted.id.as_str()),
         runs_as: None,
         spec: Arc::new(spec),
         id: wanted.id,

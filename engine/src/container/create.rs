@@ -148,7 +148,7 @@ fn new_record(
         runtime_mounts: Vec::new(),
         log_path: log_path(core, &spec, &id, &log_directory),
         etc_paths: (etc_path("resolv.conf"), etc_path("hostname"), etc_path("hosts")),
-        cgroup_path: cgroup_path(core, &cgroup_parent, &id),
+        cgroup_path: cgroup_path(core, &cgroup_parent, id.as_str()),
         runs_as: None,
         spec: Arc::new(spec),
         id,
@@ -171,7 +171,7 @@ fn log_path(core: &Core, spec: &ContainerSpec, id: &ContainerId, log_directory: 
 }
 
 /// cgroupfs: a path; systemd: `slice:prefix:name`.
-pub(crate) fn cgroup_path(core: &Core, parent: &str, id: &ContainerId) -> String {
+pub(crate) fn cgroup_path(core: &Core, parent: &str, id: &str) -> String {
     match core.config.cgroup_driver {
         crate::config::CgroupDriver::Cgroupfs => format!("{}/{id}", parent.trim_end_matches('/')),
         crate::config::CgroupDriver::Systemd => format!("{parent}:gantry:{id}"),

@@ -13,6 +13,7 @@
 pub(crate) mod attach;
 mod cdi;
 pub(crate) mod changes;
+mod checkpoint;
 mod commit;
 pub(crate) mod cpu_rate;
 pub(crate) mod create;

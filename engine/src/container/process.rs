@@ -10,7 +10,7 @@ use shim_api::options::{self, LogSink, RuntimeChoice, TaskOptions, TerminalSize}
 use sys::capability::CapabilitySet;
 use sys::seccomp::Profile;
 
-use crate::config::{CgroupDriver, RuntimeConfig};
+use crate::config::{CgroupDriver, EngineConfig, RuntimeConfig};
 use crate::container::record::ContainerRecord;
 use crate::container::{ResolvedProcess, cdi, rootfs};
 use crate::engine::Core;
@@ -435,10 +435,7 @@ fn task_options(core: &Core, record: &ContainerRecord, sandbox: &SandboxView, lo
         stdin_once: spec.process.stdin_once,
         terminal_size: spec.process.console_size.map(|(height, width)| TerminalSize { width, height }),
         runtime,
-        cgroup_driver: match core.config.cgroup_driver {
-            CgroupDriver::Cgroupfs => options::CgroupDriver::Cgroupfs,
-            CgroupDriver::Systemd => options::CgroupDriver::Systemd,
-        },
+        cgroup_driver: cgroup_driver(&core.config),
         init: spec.init,
         shm_of: match &spec.namespaces.ipc {
             NamespaceMode::Container(other) => Some(pid_of(core, other, "ipc")?),
@@ -446,6 +443,14 @@ fn task_options(core: &Core, record: &ContainerRecord, sandbox: &SandboxView, lo
         },
         no_new_keyring: false,
     })
+}
+
+/// Who makes cgroups, in the shim's words.
+pub(crate) fn cgroup_driver(config: &EngineConfig) -> options::CgroupDriver {
+    match config.cgroup_driver {
+        CgroupDriver::Cgroupfs => options::CgroupDriver::Cgroupfs,
+        CgroupDriver::Systemd => options::CgroupDriver::Systemd,
+    }
 }
 
 #[cfg(test)]

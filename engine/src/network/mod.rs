@@ -20,6 +20,7 @@
 //! exists per port; nothing is bind-mounted; only the table named in [`NetworkConfig`] is ever touched. Networks never
 //! change by themselves: one lock orders the changes, and readers use published snapshots.
 
+pub(crate) mod bandwidth;
 mod bridge;
 pub(crate) mod cni;
 mod config;
@@ -31,6 +32,7 @@ mod gateway;
 mod ipam;
 mod netns;
 mod networks;
+mod of_pods;
 mod parent;
 mod ports;
 mod proxy;
@@ -43,6 +45,7 @@ pub use config::{AddressPool, NetworkConfig};
 pub use dns::Forwarding;
 pub use netns::Netns;
 pub use networks::Networks;
+pub(crate) use of_pods::DEFAULT_NETWORK;
 pub use record::{EndpointRecord, NetworkRecord};
 pub use spec::{EndpointSpec, IpamPool, NetworkSpec, PortMapping, Protocol};
 pub use view::{Attachment, DnsView, EndpointView, NetworkView, PublishedPort};

@@ -46,6 +46,8 @@ pub(super) struct Shared {
     pub(super) resolvers: Resolvers,
     /// Orders creations and removals of networks: two may not choose one subnet.
     pub(super) change: tokio::sync::Mutex<()>,
+    /// Orders makers of the network of pods.
+    pub(super) pod_network_turn: tokio::sync::Mutex<()>,
     /// Read-locked by every departure under way.
     pub(super) departures: Arc<tokio::sync::RwLock<()>>,
 }
@@ -268,6 +270,7 @@ impl Networks {
             state: RwLock::default(),
             nft: Mutex::new(nft),
             change: tokio::sync::Mutex::new(()),
+            pod_network_turn: tokio::sync::Mutex::new(()),
             departures: Arc::default(),
             store,
             config,

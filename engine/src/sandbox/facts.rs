@@ -1,12 +1,9 @@
 //! What the networks are told of a sandbox, and what a sandbox shows of its networks.
 
-use crate::network::{self, Attachment};
+use crate::network::{self, Attachment, DEFAULT_NETWORK};
 use crate::sandbox::record::SandboxRecord;
 use crate::sandbox::{EndpointInfo, PublishedPort};
 use crate::spec::{EndpointSpec, NetworkMode, PortSpec, Protocol};
-
-/// The network that a sandbox without another wish is in.
-const DEFAULT_NETWORK: &str = "bridge";
 
 /// The hostname in force: asked for, else the beginning of the name's id; empty on the host's network means the node's.
 pub(crate) fn hostname(record: &SandboxRecord) -> String {
@@ -20,9 +17,9 @@ pub(crate) fn hostname(record: &SandboxRecord) -> String {
     record.spec.name.get(..12).filter(|_| record.implicit).unwrap_or(record.id.short()).to_owned()
 }
 
-/// What a pod without a network plugin is given: the default bridge.
-pub(crate) fn pod_endpoint() -> EndpointSpec {
-    EndpointSpec { network: DEFAULT_NETWORK.to_owned(), ..EndpointSpec::default() }
+/// What a pod without a network plugin is given.
+pub(crate) fn pod_endpoint(network: &str) -> EndpointSpec {
+    EndpointSpec { network: network.to_owned(), ..EndpointSpec::default() }
 }
 
 /// What is asked of the networks. Beside the aliases a sandbox has its own name, its container's short id and its

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use shim_api::options::{IdMapping, NamespaceMode as Held, SandboxOptions};
 
+use crate::container::{create, process};
 use crate::engine::Core;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{NewEvent, ObjectKind, now_ns};
@@ -14,6 +15,7 @@ use crate::id::{ContainerId, NetworkId, SandboxId};
 use crate::metadata::Durability;
 use crate::metadata::tables::sandbox as table;
 use crate::network::Attachment;
+use crate::network::bandwidth::Rates;
 use crate::network::cni::PodFacts;
 use crate::rollback::Rollback;
 use crate::sandbox::driver::{self, SandboxDriver};
@@ -177,8 +179,12 @@ impl SandboxDriver {
                 Ok(attachment)
             }
             NetworkMode::Pod => {
-                let wanted = [facts::wanted_endpoint(&facts::pod_endpoint(), &self.record, None)];
-                self.core.networks.connect(id, netns.as_fd(), &wanted, &ports).await
+                let rates = Rates::of(&spec.annotations)?;
+                let network = self.core.networks.of_pods(&self.core.pod_network.pod_subnets()).await?;
+                let wanted = [facts::wanted_endpoint(&facts::pod_endpoint(network), &self.record, None)];
+                let attachment = self.core.networks.connect(id, netns.as_fd(), &wanted, &ports).await?;
+                self.core.networks.hold_rates(id, netns.as_fd(), rates).await?;
+                Ok(attachment)
             }
             NetworkMode::None | NetworkMode::Host | NetworkMode::Container(_) => Ok(Attachment::default()),
         }
@@ -225,7 +231,8 @@ impl SandboxDriver {
                 domainname: Some(spec.domainname.clone()).filter(|d| !d.is_empty()),
                 sysctls: spec.sysctls.clone(),
                 shm_bytes: (ipc == Held::Sandbox).then(|| spec.shm_size()),
-                cgroup: None,
+                cgroup: Some(create::cgroup_path(&self.core, &self.record.cgroup_parent, self.record.id.as_str())),
+                cgroup_driver: process::cgroup_driver(&self.core.config),
             })
             .await?;
         let text =

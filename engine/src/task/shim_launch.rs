@@ -200,8 +200,13 @@ impl TaskRuntime for ShimRuntime {
 
 /// Ends the processes of containers whose shim is gone, by their cgroups.
 pub(crate) async fn kill_orphans(bundle: &ShimBundle, driver: CgroupDriver) {
-    let folder = bundle.folder().to_owned();
+    let (folder, sandbox) = (bundle.folder().to_owned(), bundle.cgroup());
     let work = move || {
+        if let Ok(path) = std::fs::read_to_string(&sandbox)
+            && let Err(error) = end_cgroup(driver, &path)
+        {
+            tracing::warn!(cgroup = path, %error, "the init of a sandbox could not be ended");
+        }
         let Ok(entries) = std::fs::read_dir(folder) else { return };
         for entry in entries.flatten() {
             end_other_shim(&ContainerBundle::at(entry.path()));

@@ -5,6 +5,7 @@
 //!     shim.sock                        ttrpc, 0600
 //!     attach.sock                      streams of every process of the sandbox, 0600 (see `attach`)
 //!     shim.log                         what the shim has to say
+//!     cgroup                           cgroup of the sandbox's own init, while there is one
 //!     <container-id>/                  bundle of a container (Create's `bundle`)
 //!         config.json                  OCI runtime spec, written before Create
 //!         other-shim.json              OtherShim, while another shim runs the container
@@ -70,6 +71,12 @@ impl ShimBundle {
     #[must_use]
     pub fn shm(&self) -> PathBuf {
         self.folder.join("shm")
+    }
+
+    /// Where the cgroup of the sandbox's own init is written, while there is one.
+    #[must_use]
+    pub fn cgroup(&self) -> PathBuf {
+        self.folder.join("cgroup")
     }
 
     /// The bundle of a container of this sandbox.

@@ -291,8 +291,10 @@ pub struct SandboxOptions {
     pub sysctls: BTreeMap<String, String>,
     /// Hold a tmpfs of so many bytes as the `/dev/shm` of all containers.
     pub shm_bytes: Option<u64>,
-    /// Cgroup folder that the shim's child processes of the sandbox (its init) join.
+    /// Cgroup, made for it, of the sandbox's own init, which a shared PID namespace has.
     pub cgroup: Option<String>,
+    /// Who makes that cgroup.
+    pub cgroup_driver: CgroupDriver,
 }
 
 /// The namespaces that a started sandbox holds, as paths for OCI specs; `None` where nothing is held.

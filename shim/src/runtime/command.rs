@@ -56,6 +56,13 @@ impl CommandRuntime {
         found.ok_or_else(|| Failure::new("find", format!("container {id} does not exist")))
     }
 
+    /// Thaws it, if it is there and frozen.
+    pub(crate) fn thaw(&self, id: &str) {
+        if let Some(cgroup) = self.known(id).ok().as_ref().and_then(|known| known.cgroup.as_ref()) {
+            let _ = cgroup.thaw();
+        }
+    }
+
     /// A name for files of one call.
     fn next(&self) -> u64 {
         self.calls.set(self.calls.get() + 1);

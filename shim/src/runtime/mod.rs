@@ -157,16 +157,20 @@ pub(crate) trait OciRuntime {
 
 /// The cgroup of a container by its spec.
 pub(crate) fn cgroup_of(spec: &Spec, id: &str, driver: CgroupDriver) -> Result<sys::cgroup::Cgroup> {
+    match (&*spec.linux.cgroups_path, driver) {
+        ("", CgroupDriver::Systemd) => cgroup_at(&format!("system.slice:gantry:{id}"), driver),
+        ("", CgroupDriver::Cgroupfs) => cgroup_at(&format!("/gantry/{id}"), driver),
+        (path, _) => cgroup_at(path, driver),
+    }
+}
+
+/// The cgroup at a path in the driver's form.
+pub(crate) fn cgroup_at(path: &str, driver: CgroupDriver) -> Result<sys::cgroup::Cgroup> {
     let driver = match driver {
         CgroupDriver::Cgroupfs => sys::cgroup::CgroupDriver::Cgroupfs,
         CgroupDriver::Systemd => sys::cgroup::CgroupDriver::Systemd,
     };
-    let path = match (&*spec.linux.cgroups_path, driver) {
-        ("", sys::cgroup::CgroupDriver::Systemd) => format!("system.slice:gantry:{id}"),
-        ("", sys::cgroup::CgroupDriver::Cgroupfs) => format!("/gantry/{id}"),
-        (path, _) => path.to_owned(),
-    };
-    sys::cgroup::Cgroup::new(driver, &path).map_err(|e| Failure::new("cgroup", format!("cgroup {path}: {e}")))
+    sys::cgroup::Cgroup::new(driver, path).map_err(|e| Failure::new("cgroup", format!("cgroup {path}: {e}")))
 }
 
 /// The spec's limits. Device rules are completed by what every container may use (runtime-spec, "Default Devices"):
@@ -257,6 +261,15 @@ impl OciRuntime for Runtime {
 }
 
 impl Runtime {
+    /// Lets a container that was sent SIGKILL run, so that it can die.
+    pub(crate) fn thaw_killed(&self, id: &str) {
+        match self {
+            Self::Builtin(runtime) => runtime.thaw(id),
+            Self::Command(runtime) => runtime.thaw(id),
+            Self::OtherShim(runtime) => runtime.thaw(),
+        }
+    }
+
     /// The processes belong to another shim.
     pub(crate) fn is_elsewhere(&self) -> bool {
         matches!(self, Self::OtherShim(_))

@@ -22,5 +22,5 @@ mod pod_network;
 mod request;
 mod result;
 
-pub(crate) use pod_network::PodNetwork;
+pub(crate) use pod_network::{PodNetwork, parse_subnets};
 pub(crate) use request::PodFacts;

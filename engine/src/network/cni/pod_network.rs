@@ -136,6 +136,11 @@ impl PodNetwork {
         Ok(())
     }
 
+    /// The subnets that the kubelet told.
+    pub(crate) fn pod_subnets(&self) -> Vec<IpNet> {
+        self.shared.subnets.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Has the plugins put a pod into the network. On failure, what they did is undone by [`PodNetwork::delete`].
     ///
     /// # Errors
@@ -410,7 +415,11 @@ impl Added {
     }
 }
 
-fn parse_subnets(text: &str) -> Result<Vec<IpNet>> {
+/// Subnets as a kubelet tells them.
+///
+/// # Errors
+/// `InvalidArgument` for what is none.
+pub(crate) fn parse_subnets(text: &str) -> Result<Vec<IpNet>> {
     let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
     let subnet =
         |part: &str| part.parse::<IpNet>().map_err(|_| Error::invalid(format!("pod_cidr: {part:?} is not a subnet")));

@@ -7,17 +7,11 @@ use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result};
 use crate::id::SandboxId;
+use crate::network::bandwidth::Rates;
 use crate::spec::{DnsSpec, PodIdentity, PortSpec, Protocol};
 
-/// Annotations of Kubernetes that limit a pod's traffic, in bits a second.
-const BANDWIDTH: [(&str, &str, &str); 2] = [
-    ("kubernetes.io/ingress-bandwidth", "ingressRate", "ingressBurst"),
-    ("kubernetes.io/egress-bandwidth", "egressRate", "egressBurst"),
-];
 /// Bits that may go through at once where only a rate is asked for: as containerd has it.
 const BURST_BITS: u64 = i32::MAX as u64;
-/// Bounds of Kubernetes for these rates, in bits a second: 1k and 1P.
-const RATE_BITS: std::ops::RangeInclusive<u64> = 1_000..=1_000_000_000_000_000;
 /// The capability under which containerd passes a pod's annotations on.
 const ANNOTATIONS: &str = "io.kubernetes.cri.pod-annotations";
 /// Capability: ports of the host.
@@ -116,35 +110,15 @@ fn port_mappings(ports: &[PortSpec]) -> Value {
 }
 
 fn bandwidth(annotations: &BTreeMap<String, String>) -> Result<Map<String, Value>> {
+    let Rates { ingress, egress } = Rates::of(annotations)?;
     let mut limits = Map::new();
-    for (annotation, rate, burst) in BANDWIDTH {
-        let Some(text) = annotations.get(annotation) else { continue };
-        let bits = quantity(text).filter(|bits| RATE_BITS.contains(bits)).ok_or_else(|| {
-            Error::invalid(format!("annotation {annotation}: {text:?} is not a rate between 1k and 1P bits a second"))
-        })?;
-        limits.insert(rate.to_owned(), json!(bits));
-        limits.insert(burst.to_owned(), json!(BURST_BITS));
+    for (bits, rate, burst) in [(ingress, "ingressRate", "ingressBurst"), (egress, "egressRate", "egressBurst")] {
+        if let Some(bits) = bits {
+            limits.insert(rate.to_owned(), json!(bits));
+            limits.insert(burst.to_owned(), json!(BURST_BITS));
+        }
     }
     Ok(limits)
-}
-
-/// A whole number with one of Kubernetes' suffixes.
-fn quantity(text: &str) -> Option<u64> {
-    const SUFFIXES: [(&str, u64); 11] = [
-        ("Ki", 1 << 10),
-        ("Mi", 1 << 20),
-        ("Gi", 1 << 30),
-        ("Ti", 1 << 40),
-        ("Pi", 1 << 50),
-        ("k", 1_000),
-        ("M", 1_000_000),
-        ("G", 1_000_000_000),
-        ("T", 1_000_000_000_000),
-        ("P", 1_000_000_000_000_000),
-        ("", 1),
-    ];
-    let (number, factor) = SUFFIXES.iter().find_map(|(suffix, factor)| Some((text.strip_suffix(suffix)?, *factor)))?;
-    number.parse::<u64>().ok()?.checked_mul(factor)
 }
 
 #[cfg(test)]
@@ -204,15 +178,5 @@ mod tests {
             "cgroupPath": "/kubepods/x",
         });
         assert_eq!(Value::Object(asked.values), wanted);
-    }
-
-    #[test]
-    fn rates_out_of_bounds_are_refused() {
-        for (text, bits) in [("1k", Some(1_000)), ("2Mi", Some(2 << 20)), ("12", Some(12)), ("x", None), ("-1", None)] {
-            assert_eq!(quantity(text), bits, "{text}");
-        }
-        let rate = [("kubernetes.io/egress-bandwidth", "12")];
-        let error = request(&SandboxId::random(), "web", &[], &rate, &[]).unwrap_err();
-        assert!(error.message().contains("kubernetes.io/egress-bandwidth"), "{error}");
     }
 }

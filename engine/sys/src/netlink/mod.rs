@@ -10,6 +10,7 @@ mod link;
 mod message;
 pub mod netns;
 mod route;
+mod shape;
 mod socket;
 
 pub use address::{Address, add_address, list_addresses, wait_usable};
@@ -21,5 +22,6 @@ pub use link::{
 };
 pub use message::{Attributes, Message};
 pub use route::{Route, add_default_route, list_routes, remove_default_route, replace_default_route};
+pub use shape::{Shape, set_shape};
 pub(crate) use socket::{APPEND, CREATE};
 pub use socket::{Answer, Protocol, Socket, netlink_errno};

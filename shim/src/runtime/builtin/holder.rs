@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::Path;
+use std::rc::Rc;
 
+use sys::cgroup::{Cgroup, Limits};
 use sys::clone::{CloneFlags, Cloned, clone3, exit_now};
 use sys::mount::{MountAttributes, Parameter, Propagation};
 use sys::namespace::NamespaceKind;
@@ -32,6 +34,8 @@ pub(crate) struct HoldRequest {
     pub(crate) sysctls: BTreeMap<String, String>,
     /// Hold a tmpfs of so many bytes, as the root of a mount namespace in which nothing else is.
     pub(crate) shm_bytes: Option<u64>,
+    /// Made for the init of a PID namespace, and joined by it.
+    pub(crate) cgroup: Option<Rc<Cgroup>>,
 }
 
 /// What is held.
@@ -54,6 +58,7 @@ pub(super) async fn hold(request: HoldRequest, own_pid_namespace: &OwnedFd) -> R
     let placement = Placement { cgroup: None, pid_namespace: None, own_pid_namespace };
     let keep = [&request.network, &request.user].into_iter().flatten().map(|fd| fd.as_raw_fd()).collect();
     let first = if with_user { CloneFlags::NONE } else { flags };
+    let cgroup = request.cgroup.as_ref().filter(|_| kinds.contains(&NamespaceKind::Pid)).cloned();
     let mut request = Some(request);
     let mut launched = launch::launch(first, &placement, keep, |channel| {
         if let Some(request) = request.take() {
@@ -72,6 +77,10 @@ pub(super) async fn hold(request: HoldRequest, own_pid_namespace: &OwnedFd) -> R
         let fd = sys::namespace::of_process(launched.pid, *kind)
             .map_err(|e| Failure::io("namespace", kind.proc_name(), &e))?;
         held.namespaces.push((*kind, fd));
+    }
+    if let Some(cgroup) = cgroup {
+        let joined = cgroup.create(&Limits::default()).and_then(|()| cgroup.add(launched.pid));
+        joined.map_err(|e| Failure::new("cgroup", format!("of the sandbox: {e}")))?;
     }
     launched.channel.send(ToChild::Start).map_err(|e| Failure::io("sandbox", "", &e))?;
     if kinds.contains(&NamespaceKind::Pid) {

@@ -126,6 +126,13 @@ impl Builtin {
         holder::hold(request, self.own_pid_namespace()?).await
     }
 
+    /// Thaws it, if it is there and frozen.
+    pub(crate) fn thaw(&self, id: &str) {
+        if let Ok(container) = self.container(id) {
+            let _ = container.cgroup.thaw();
+        }
+    }
+
     async fn create_in(&self, request: CreateRequest, cgroup: &Cgroup) -> Result<launch::NewContainer> {
         let filter = self.filter(&request.spec)?;
         launch::create(request, cgroup, filter, self.own_pid_namespace()?, &self.reaper).await

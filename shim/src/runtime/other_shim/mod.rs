@@ -146,6 +146,13 @@ impl OtherShimRuntime {
         found.ok_or_else(|| Failure::new("find", format!("container {id} does not exist")))
     }
 
+    /// Thaws it, if it is there and frozen.
+    pub(crate) fn thaw(&self) {
+        if let Some(cgroup) = self.running.borrow().as_ref().and_then(|running| running.cgroup.as_ref()) {
+            let _ = cgroup.thaw();
+        }
+    }
+
     /// What containerd would send: runc's options to the shims of the runc family, else the configured file.
     fn options(&self, bundle: &Path, no_new_keyring: bool) -> Option<Any> {
         if let Some(config) = &self.config {

@@ -117,6 +117,15 @@ fn version_status_and_lists() {
         for wanted in ["RuntimeReady", "NetworkReady"] {
             assert!(conditions.iter().any(|c| c.r#type == wanted), "{wanted} in {conditions:?}");
         }
+        // What handlers can do is what they say: Debian's runc knows no id-mapped mounts, its crun has no such command.
+        let handlers =
+            kubelet.runtime.status(v1::StatusRequest { verbose: false }).await?.into_inner().runtime_handlers;
+        let features = |name: &str| {
+            let found = handlers.iter().find(|handler| handler.name == name).and_then(|handler| handler.features);
+            found.map(|features| (features.recursive_read_only_mounts, features.user_namespaces))
+        };
+        assert_eq!((features(""), features("gantry")), (Some((true, true)), Some((true, true))));
+        assert_eq!((features("runc"), features("crun")), (Some((true, false)), Some((false, false))));
 
         let pod = kubelet.run_pod("listed", &logs(&world, "listed"), "").await?;
         let container = kubelet.start(&pod, "c", IMAGE, &["sleep", "1000"]).await?;

@@ -338,3 +338,33 @@ echo '{broken' > /run/cdi/another.json");
         kubelet.remove_pod(&pod).await
     });
 }
+
+/// The init of a shared PID namespace is in a cgroup of the pod's, which goes with the pod, whoever dies first.
+#[test]
+fn the_init_of_a_pod_is_in_the_pods_cgroup() {
+    let mut world = world_with_busybox();
+    world.docker(["run", "--rm", "busybox", "true"]).ok();
+    let before = world.census();
+    let cgroup = world.cgroup().to_owned();
+    let mut made = Vec::new();
+    with_kubelet(&world, async |mut kubelet| {
+        for name in ["stopped", "killed"] {
+            let mut config = pod_config(name, &logs(&world, name), "");
+            let context = config.linux.get_or_insert_default().security_context.get_or_insert_default();
+            context.namespace_options.get_or_insert_default().pid = v1::NamespaceMode::Pod.into();
+            let pod = kubelet.run_pod_as(config).await?;
+            let own = format!("{cgroup}/{}", pod.id);
+            let members = world.sh(&format!("cat /sys/fs/cgroup/memory{own}/cgroup.procs"));
+            assert_eq!(members.lines().count(), 1, "{members}");
+            let name = world.sh(&format!("cat /proc/{}/comm", members.trim()));
+            assert_eq!(name.trim(), "gantry-init");
+            made.push(pod);
+        }
+        kubelet.remove_pod(&made[0]).await
+    });
+    world.kill_daemon();
+    world.sh("kill -9 $(pgrep -f '^[^ ]*shim-gantry')");
+    world.start_daemon();
+    with_kubelet(&world, async |mut kubelet| kubelet.remove_pod(&made[1]).await);
+    world.assert_nothing_left(&before);
+}

@@ -157,3 +157,40 @@ fn a_log_is_a_file_of_its_own() {
     let after = std::fs::metadata(&canary).expect("canary");
     assert_eq!((after.len(), after.mtime_nsec(), after.ino()), (before.len(), before.mtime_nsec(), before.ino()));
 }
+
+/// CVE-2025-47291: a container in a pod with a user namespace is in its cgroup before it runs, and held to its limits.
+#[test]
+fn limits_hold_in_user_namespaces() {
+    const LIMIT: i64 = 32 << 20;
+    let world = world_with_busybox();
+    with_kubelet(&world, async |mut kubelet| {
+        let range = vec![v1::IdMapping { host_id: 100_000, container_id: 0, length: 65_536 }];
+        let userns = v1::UserNamespace { mode: v1::NamespaceMode::Pod.into(), uids: range.clone(), gids: range };
+        let pid = v1::NamespaceMode::Container.into();
+        let options = v1::NamespaceOption { pid, userns_options: Some(userns), ..Default::default() };
+        let mut config = pod_config("limited", &logs(&world, "limited"), "");
+        let context = config.linux.get_or_insert_default().security_context.get_or_insert_default();
+        context.namespace_options = Some(options.clone());
+        let pod = kubelet.run_pod_as(config).await?;
+        let mut config = container_config(
+            "c",
+            IMAGE,
+            &["sh", "-c", "cat /proc/self/cgroup; dd if=/dev/zero of=/dev/null bs=200M count=1"],
+        );
+        let linux = config.linux.get_or_insert_default();
+        linux.security_context.get_or_insert_default().namespace_options = Some(options);
+        linux.resources = Some(v1::LinuxContainerResources {
+            memory_limit_in_bytes: LIMIT,
+            memory_swap_limit_in_bytes: LIMIT,
+            ..Default::default()
+        });
+        let id = kubelet.start_as(&pod, config).await?;
+        kubelet.wait(&id, PATIENCE).await?;
+        let said = std::fs::read_to_string(logs(&world, "limited").join("c.log"))?;
+        assert!(said.lines().any(|line| line.contains(":memory:") || line.contains(" 0::")), "{said}");
+        let status = kubelet.status(&id).await?;
+        assert_ne!(status.exit_code, 0, "{said}");
+        assert!(!said.contains("1+0 records out"), "{said}");
+        kubelet.remove_pod(&pod).await
+    });
+}
