@@ -5,6 +5,7 @@ use engine::Engine;
 use http::StatusCode;
 
 use crate::call::{Call, invalid_json};
+use crate::images::platform;
 use crate::reply::{self, Outcome};
 use crate::status_code::Failure;
 use crate::to_spec::{CreateRequest, container_spec, log};
@@ -25,6 +26,7 @@ pub(crate) async fn create(mut call: Call) -> Outcome {
     }
     let engine = call.engine();
     let info = engine.info();
+    check_platform(&call, &config.image)?;
     let image_ports = image_ports(engine, &config, extras.host_config.publish_all_ports)?;
     let request = CreateRequest {
         name: call.query.text("name"),
@@ -42,6 +44,16 @@ pub(crate) async fn create(mut call: Call) -> Outcome {
     let created = engine.create_container(spec).await?;
     let body = CreateResponse { id: created.container.id().to_string(), warnings: created.warnings };
     reply::json(StatusCode::CREATED, &body)
+}
+
+/// An image that is here for another platform than asked is told as one that is not: clients pull it then.
+fn check_platform(call: &Call, image: &str) -> Result<(), Failure> {
+    let Some(wanted) = platform::asked(&call.query)? else { return Ok(()) };
+    match call.engine().images().get(image) {
+        Ok(view) => platform::check(&view, &wanted, image),
+        // That it is missing is told where it is looked for.
+        Err(_) => Ok(()),
+    }
 }
 
 /// The body with the logging in force, so that it stays what it is when the daemon's default changes.

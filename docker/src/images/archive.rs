@@ -2,19 +2,20 @@
 
 use docker_api::image::JsonMessage;
 use engine::id::Owner;
-use engine::image::LoadedImage;
+use engine::image::{LoadedImage, Platform};
 
 use crate::call::Call;
-use crate::images::happened;
+use crate::images::{happened, platform};
 use crate::reply::{self, Outcome};
 use crate::request_body;
 use crate::status_code::Failure;
 
 pub(crate) async fn load(mut call: Call) -> Outcome {
-    if !call.query.text("platform").is_empty() {
-        return Err(Failure::not_implemented(
-            "query platform: loading one platform of an archive is not built into this engine yet",
-        ));
+    if let Some(wanted) = platform::asked(&call.query)?
+        && wanted != Platform::host()
+    {
+        let message = format!("query platform: {wanted} cannot be loaded: this machine is {}", Platform::host());
+        return Err(Failure::not_implemented(message));
     }
     let body = call.body.take().ok_or_else(|| Failure::bad_request("no archive was sent"))?;
     let loaded = call.engine().images().load(request_body::reader(body), Owner::Docker).await?;
@@ -64,10 +65,10 @@ pub(crate) async fn save_one(call: Call) -> Outcome {
 }
 
 async fn save(call: Call, names: Vec<String>) -> Outcome {
-    if !call.query.text("platform").is_empty() {
-        return Err(Failure::not_implemented(
-            "query platform: saving one platform of an image is not built into this engine yet",
-        ));
+    if let Some(wanted) = platform::asked(&call.query)? {
+        for name in &names {
+            platform::check(&*call.engine().images().get(name)?, &wanted, name)?;
+        }
     }
     let archive = call.engine().images().save(&names).await?;
     for name in &names {

@@ -5,6 +5,7 @@ pub(crate) mod commit;
 pub(crate) mod distribution;
 pub(crate) mod import;
 pub(crate) mod list;
+pub(crate) mod platform;
 pub(crate) mod pull;
 pub(crate) mod push;
 pub(crate) mod remove;

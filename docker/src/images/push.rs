@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use crate::auth;
 use crate::call::Call;
-use crate::images::transferred;
+use crate::images::{platform, transferred};
 use crate::reply::{self, Outcome};
 use crate::status_code::Failure;
 use crate::view::{pull, push as lines};
@@ -16,15 +16,15 @@ use crate::view::{pull, push as lines};
 const STEPS_WAITING_MAX: usize = 256;
 
 pub(crate) async fn push(call: Call) -> Outcome {
-    if !call.query.text("platform").is_empty() {
-        return Err(Failure::not_implemented(
-            "query platform: pushing one platform of an index is not built into this engine yet",
-        ));
-    }
     let tag = call.query.text("tag");
     let text = if tag.is_empty() { call.name().to_owned() } else { format!("{}:{tag}", call.name()) };
     let reference: Reference = text.parse().map_err(Failure::from)?;
-    let request = PushRequest { reference, auth: auth::from_headers(&call.headers)?, owner: Owner::Docker };
+    let wanted = platform::asked(&call.query)?;
+    if let Some(wanted) = &wanted {
+        platform::check(&*call.engine().images().get(&text)?, wanted, &text)?;
+    }
+    let auth = auth::from_headers(&call.headers)?;
+    let request = PushRequest { reference, auth, owner: Owner::Docker, one_platform: wanted.is_some() };
     let (sender, mut steps) = mpsc::channel(STEPS_WAITING_MAX);
     let images = call.engine().images().clone();
     let engine = call.engine().clone();

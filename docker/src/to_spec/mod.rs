@@ -126,6 +126,9 @@ fn refuse_unsupported(config: &Config, host: &HostConfig) -> Result<()> {
     if host.kernel_memory != 0 {
         return refuse("KernelMemory", "kernel memory limits were removed from Linux");
     }
+    if config.args_escaped {
+        return Err(Error::invalid("ArgsEscaped: is for Windows only"));
+    }
     let windows = [
         ("CpuCount", host.cpu_count != 0),
         ("CpuPercent", host.cpu_percent != 0),

@@ -120,6 +120,22 @@ fn unsupported_fields_are_refused_by_name() {
 }
 
 #[test]
+fn real_time_and_block_limits_reach_the_spec() {
+    let device = r#"[{"Path":"/dev/sda","Rate":5}]"#;
+    let spec = host(&format!(
+        r#""CpuRealtimeRuntime":1000,"BlkioWeight":300,"BlkioWeightDevice":[{{"Path":"/dev/sda","Weight":200}}],
+        "BlkioDeviceReadBps":{device},"BlkioDeviceWriteBps":{device},"BlkioDeviceReadIOps":{device},
+        "BlkioDeviceWriteIOps":{device}"#
+    ));
+    let limits = spec.unwrap().resources;
+    let rates = vec![("/dev/sda".to_owned(), 5)];
+    assert_eq!((limits.cpu_rt_runtime_us, limits.blkio_weight), (Some(1000), Some(300)));
+    assert_eq!(limits.blkio_weight_device, [("/dev/sda".to_owned(), 200)]);
+    assert_eq!([limits.blkio_read_bps, limits.blkio_write_bps], [rates.clone(), rates.clone()]);
+    assert_eq!([limits.blkio_read_iops, limits.blkio_write_iops], [rates.clone(), rates]);
+}
+
+#[test]
 fn what_a_shared_network_forbids() {
     let find = |_: &str| Err(Error::not_found("No such container: x"));
     let mode = r#""HostConfig":{"NetworkMode":"container:"}"#;

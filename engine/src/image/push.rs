@@ -38,6 +38,8 @@ pub struct PushRequest {
     pub auth: Option<RegistryAuth>,
     /// The door that asks.
     pub owner: Owner,
+    /// Only this machine's manifest of an index, not the index.
+    pub one_platform: bool,
 }
 
 /// One step of a push.
@@ -92,6 +94,7 @@ struct Push<'a> {
     /// Other repositories of the same registry that may have our blobs.
     neighbours: Vec<Reference>,
     auth: Option<RegistryAuth>,
+    one_platform: bool,
     progress: mpsc::Sender<PushProgress>,
 }
 
@@ -108,7 +111,8 @@ impl Images {
         let endpoint = repository.origin().await?;
         let neighbours = self.neighbours(&request.reference);
         let repository = repository.also_reading(&neighbours);
-        let push = Push { images: self, repository, endpoint, neighbours, auth: request.auth, progress };
+        let PushRequest { auth, one_platform, .. } = request;
+        let push = Push { images: self, repository, endpoint, neighbours, auth, one_platform, progress };
         let manifests = || -> Vec<Option<Digest>> {
             let catalogue = self.catalogue();
             let manifest = |image: &ImageId| Some(catalogue.records.get(image)?.0.manifest.digest);
@@ -276,7 +280,7 @@ impl Push<'_> {
         let tag = reference.tag().unwrap_or("latest").to_owned();
         let result = match pushed {
             Ok(()) => {
-                let index = self.index_of(reference, &record);
+                let index = if self.one_platform { None } else { self.index_of(reference, &record) };
                 match index {
                     Some(index) if self.index_content(&index, &record).await? => {
                         let bytes = content.read(index.digest, MANIFEST_BYTES_MAX as u64)?;

@@ -5,10 +5,12 @@
 //! `GANTRY_E2E_ENGINE=dockerd cargo test -p e2e with_docker`. `with_gantry` run the same with our client. The others are about
 //! what only this engine does.
 
+mod attach_ws;
 mod build;
 mod buildkit;
 mod checkpoints;
 mod cli_flags;
+mod cli_tables;
 mod client;
 mod client_side;
 mod cni;
@@ -16,6 +18,7 @@ mod commit;
 mod compose;
 mod concurrency;
 mod copy;
+mod create_fields;
 mod cri;
 mod cri_kills;
 mod cri_pods;

@@ -125,12 +125,38 @@ fn an_index_stays_whole_from_registry_to_registry() {
         (&json!(OCI_INDEX), &json!(digest_of(&index)))
     );
     assert_eq!(told["Platforms"].as_array().map(Vec::len), Some(3), "{told}");
+    one_platform(&world);
+    docker(&format!("rmi {ADDRESS}/single/two:1"));
     docker(&format!("rmi {ADDRESS}/team/two:1 {ADDRESS}/other/two:2"));
     for name in ["team/two", "other/two"] {
         // The names by digest that a pull and a push leave.
         let _ = Client::Docker.line(&world, &format!("rmi {ADDRESS}/{name}@{}", digest_of(&index)));
     }
     world.assert_nothing_left(&before);
+}
+
+/// Query `platform`: this machine's manifest alone is pushed; another platform is told as not there.
+fn one_platform(world: &World) {
+    Client::Docker.line(world, &format!("tag {ADDRESS}/team/two:1 {ADDRESS}/single/two:1")).ok();
+    let of = |architecture: &str| format!("%7B%22os%22%3A%22linux%22%2C%22architecture%22%3A%22{architecture}%22%7D");
+    let (ours, other) = if cfg!(target_arch = "x86_64") { ("amd64", "arm64") } else { ("arm64", "amd64") };
+    let ask = |method: &str, path: &str| request_with(&world.docker_socket(), method, path, &[], b"");
+    let push = |architecture: &str| {
+        ask("POST", &format!("/images/{ADDRESS}/single/two/push?tag=1&platform={}", of(architecture)))
+    };
+    let refused = push(other);
+    assert!(
+        refused.status == 404 && refused.message().contains("does not provide the specified platform"),
+        "{refused:?}"
+    );
+    assert_eq!(push(ours).status, 200);
+    let mut raw = world.enter("skopeo");
+    raw.args(["inspect", "--raw", "--tls-verify=false", &format!("docker://{ADDRESS}/single/two:1")]);
+    let manifest: Value = serde_json::from_str(&run_with(raw, b"").ok()).expect("a manifest");
+    assert!(manifest["layers"].is_array() && manifest["manifests"].is_null(), "{manifest}");
+    let save =
+        |architecture: &str| ask("GET", &format!("/images/{ADDRESS}/team/two:1/get?platform={}", of(architecture)));
+    assert_eq!((save(ours).status, save(other).status), (200, 404));
 }
 
 /// A registry's search of version 1, as far as `GET /v1/search` goes: busybox's httpd serves the answer.
