@@ -57,6 +57,16 @@ fn of(config: &ConfigFile, server: &str) -> Result<RegistryAuth> {
     }
 }
 
+/// The `X-Registry-Config` value: what the configuration has for every registry that it names.
+pub(crate) fn registries_header(config: &ConfigFile) -> Result<String> {
+    let mut all = std::collections::BTreeMap::new();
+    for server in config.auths.keys().chain(config.cred_helpers.keys()) {
+        all.insert(server.clone(), of(config, server)?);
+    }
+    let text = serde_json::to_vec(&all).map_err(|error| Error::message(error.to_string()))?;
+    Ok(URL_SAFE.encode(text))
+}
+
 fn helper<'a>(config: &'a ConfigFile, server: &str) -> Option<&'a str> {
     match config.cred_helpers.get(server) {
         Some(name) => Some(name.as_str()),

@@ -53,6 +53,7 @@ const TOP: &[(&str, Section, &Command)] = &[
     ("run", Section::Common, &c::run::COMMAND),
     ("exec", Section::Common, &c::exec::COMMAND),
     ("ps", Section::Common, &c::ps::COMMAND),
+    ("build", Section::Common, &c::build::COMMAND),
     ("pull", Section::Common, &c::pull::COMMAND),
     ("push", Section::Common, &c::push::COMMAND),
     ("images", Section::Common, &c::images::COMMAND),
@@ -106,6 +107,11 @@ const TOP: &[(&str, Section, &Command)] = &[
 /// The families.
 pub(crate) const GROUPS: &[Group] = &[
     Group {
+        name: "builder",
+        about: "Manage builds",
+        commands: &[(&["build"], &c::build::COMMAND), (&["prune"], &c::build::PRUNE)],
+    },
+    Group {
         name: "container",
         about: "Manage containers",
         commands: &[
@@ -155,6 +161,7 @@ pub(crate) const GROUPS: &[Group] = &[
         name: "image",
         about: "Manage images",
         commands: &[
+            (&["build"], &c::build::COMMAND),
             (&["history"], &c::history::COMMAND),
             (&["import"], &c::import::COMMAND),
             (&["inspect"], &c::inspect::IMAGE),

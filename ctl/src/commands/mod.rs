@@ -1,6 +1,7 @@
 //! One file per command: its words and flags, and what it does.
 
 pub(crate) mod attach;
+pub(crate) mod build;
 pub(crate) mod commit;
 pub(crate) mod completion;
 pub(crate) mod context;

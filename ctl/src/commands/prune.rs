@@ -182,11 +182,7 @@ async fn system(context: &Context, matches: &Matches) -> Result<()> {
 }
 
 async fn prune_build_cache(context: &Context, all: bool, filters: &[String]) -> Result<Value> {
-    let path = Path::new("/build/prune").query_if("all", all).filters(filters);
-    let response = context.client.post(&path).await?;
-    let bytes = crate::client::read_all(response.into_body()).await?;
-    serde_json::from_slice(&bytes)
-        .map_err(|error| Error::message(format!("the daemon's answer is not readable: {error}")))
+    ask(context, &Path::new("/build/prune").query_if("all", all).filters(filters)).await
 }
 
 fn system_warning(all: bool, volumes: bool, filters: &[String]) -> String {
@@ -219,8 +215,12 @@ fn plan(parts: &[(&str, Vec<Doomed>)]) -> Result<()> {
 }
 
 async fn prune(context: &Context, path: &str, filters: Vec<String>) -> Result<Value> {
-    let path = Path::new(path).filters(&filters);
-    let response = context.client.post(&path).await?;
+    ask(context, &Path::new(path).filters(&filters)).await
+}
+
+/// Asks for a removal; answers what went.
+pub(super) async fn ask(context: &Context, path: &Path) -> Result<Value> {
+    let response = context.client.post(path).await?;
     let bytes = crate::client::read_all(response.into_body()).await?;
     serde_json::from_slice(&bytes)
         .map_err(|error| Error::message(format!("the daemon's answer is not readable: {error}")))
@@ -236,11 +236,11 @@ fn image_lines(answer: &Value) -> Vec<String> {
         .collect()
 }
 
-fn texts(list: &Value) -> Vec<String> {
+pub(super) fn texts(list: &Value) -> Vec<String> {
     list.items().iter().map(|item| item.as_str().to_owned()).collect()
 }
 
-fn tell(title: &str, lines: &[String], space: Option<&Value>) -> Result<()> {
+pub(super) fn tell(title: &str, lines: &[String], space: Option<&Value>) -> Result<()> {
     let mut text = String::new();
     if !lines.is_empty() {
         text = format!("{title}\n{}\n", lines.join("\n"));
@@ -254,7 +254,7 @@ fn tell(title: &str, lines: &[String], space: Option<&Value>) -> Result<()> {
 }
 
 /// Asks, unless `--force` was given; anything but yes ends the command.
-fn confirm(matches: &Matches, warning: &str) -> Result<()> {
+pub(super) fn confirm(matches: &Matches, warning: &str) -> Result<()> {
     if matches.on("force") {
         return Ok(());
     }

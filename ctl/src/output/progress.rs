@@ -50,7 +50,7 @@ pub(crate) async fn swallow(lines: &mut Lines) -> Result<()> {
     Ok(())
 }
 
-fn fail_on_error(message: &Value) -> Result<()> {
+pub(crate) fn fail_on_error(message: &Value) -> Result<()> {
     let detail = message.at("errorDetail.message").as_str();
     let text = if detail.is_empty() { message.field("error").as_str() } else { detail };
     if text.is_empty() { Ok(()) } else { Err(Error::message(text)) }

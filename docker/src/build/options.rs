@@ -30,10 +30,15 @@ pub(super) fn spec(query: &Query) -> Result<BuildSpec, Failure> {
         "" | "0" => 0,
         text => size::bytes(text).ok_or_else(|| wrong("shmsize", text, "not a size"))?,
     };
+    let args = json::<BTreeMap<String, Option<String>>>(query, "buildargs")?.unwrap_or_default();
+    let source_date_epoch = match args.get("SOURCE_DATE_EPOCH").and_then(Option::as_deref) {
+        None | Some("") => None,
+        Some(text) => Some(text.parse().map_err(|_| wrong("buildargs", text, "SOURCE_DATE_EPOCH is no number"))?),
+    };
     Ok(BuildSpec {
         dockerfile: DockerfileSource::File { source: "context".to_owned(), name },
         target: Some(query.text("target").to_owned()).filter(|target| !target.is_empty()),
-        args: json::<BTreeMap<String, Option<String>>>(query, "buildargs")?.unwrap_or_default(),
+        args,
         labels: json(query, "labels")?.unwrap_or_default(),
         tags: tags(query)?,
         platform,
@@ -45,6 +50,7 @@ pub(super) fn spec(query: &Query) -> Result<BuildSpec, Failure> {
         shm_bytes: shm,
         resources: resources(query)?,
         cgroup_parent: query.text("cgroupparent").to_owned(),
+        source_date_epoch,
         classic: true,
         ..BuildSpec::default()
     })

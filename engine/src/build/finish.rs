@@ -57,6 +57,7 @@ impl Builder {
             crate::snapshot::remove_tree(&contexts)?;
         }
         crate::content::make_private_dir(&contexts)?;
+        crate::content::make_private_dir(&run.join("build"))?;
         crate::content::make_private_dir(&root.join("build").join("cache"))?;
         Ok(Self { cache_mounts: CacheMounts::new(root), permits: Semaphore::new(BUILDS_MAX) })
     }
@@ -163,7 +164,7 @@ async fn build(
         (Ok(state), Ok(())) => export(&execution, &state).await,
         (Err(error), _) | (Ok(_), Err(error)) => Err(error),
     };
-    execution.sandboxes.close().await;
+    execution.sandboxes.close();
     if core.images.build_cache().shrink(core.config.limits.build_cache_bytes_max).await? {
         let images = core.images.clone();
         drop(execution);

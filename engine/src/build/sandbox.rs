@@ -65,10 +65,12 @@ impl Sandboxes {
         self.idle().entry(sandbox.network.clone()).or_default().push(sandbox);
     }
 
-    /// Takes all of them down.
-    pub(super) async fn close(&self) {
+    /// Takes all of them down, beside whatever comes next: nobody has to wait for it.
+    pub(super) fn close(&self) {
         let all: Vec<BuildSandbox> = self.idle().drain().flat_map(|(_, waiting)| waiting).collect();
-        futures_util::future::join_all(all.iter().map(|sandbox| remove(&sandbox.cell))).await;
+        tokio::spawn(async move {
+            futures_util::future::join_all(all.iter().map(|sandbox| remove(&sandbox.cell))).await;
+        });
     }
 }
 

@@ -43,16 +43,13 @@ impl State {
         if !config.env.iter().any(|entry| entry.starts_with("PATH=")) {
             config.env.push(PATH_DEFAULT.to_owned());
         }
-        if config.working_dir.is_empty() {
-            config.working_dir = "/".to_owned();
-        }
         (state.config, state.layers, state.history, state.author) = (config, layers, document.history, document.author);
         state
     }
 
-    /// `FROM` another stage: its variables stay behind.
+    /// `FROM` another stage, whose arguments are seen here too.
     pub(super) fn of_stage(other: &Self) -> Self {
-        Self { args: Vec::new(), cmd_given: false, ..other.clone() }
+        Self { cmd_given: false, ..other.clone() }
     }
 
     /// A variable: what `ENV` says holds before what `ARG` says.
@@ -206,7 +203,7 @@ impl State {
     }
 
     fn volume(&mut self, paths: &[String]) -> Result<String> {
-        let paths = self.words(paths)?;
+        let paths = paths.iter().map(|path| self.word(path)).collect::<Result<Vec<_>>>()?;
         if paths.iter().any(String::is_empty) {
             return Err(Error::invalid("VOLUME specified can not be an empty string"));
         }

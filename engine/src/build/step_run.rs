@@ -118,7 +118,11 @@ async fn execute(execution: &Execution, state: &State, step: &Step<'_>, prepared
     drop(mounts);
     let code = match ended {
         Ok(code) => code,
-        Err(error) => error.exit_code().ok_or(error)?,
+        Err(error) => {
+            let Some(code) = error.exit_code() else { return Err(error) };
+            step.vertex.log(crate::container::Stream::Stderr, format!("{error}\n").into()).await?;
+            code
+        }
     };
     if code != 0 {
         return Err(failed(&args, code));

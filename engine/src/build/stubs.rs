@@ -3,6 +3,7 @@
 //! Both sides are looked at by descriptor and name; what a command has put in a place stays.
 
 use std::ffi::OsStr;
+use std::os::fd::AsFd as _;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::FileType;
@@ -77,7 +78,7 @@ impl Stubs {
 /// The directory of a path, opened name by name, nothing followed.
 fn parent<'p>(root: &Dir, path: &'p Path) -> Option<(Dir, &'p OsStr)> {
     let name = path.file_name()?;
-    let mut dir = root.open_dir(OsStr::new(".")).ok()?;
+    let mut dir = Dir::from_fd(root.as_fd().try_clone_to_owned().ok()?);
     for part in path.parent()?.components() {
         dir = dir.open_dir(part.as_os_str()).ok()?;
     }

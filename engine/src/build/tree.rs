@@ -119,7 +119,11 @@ impl Tree {
         };
         let real = self.root.resolve(path).map_err(|_| missing())?;
         let real = real.strip_prefix("/").unwrap_or(&real).to_owned();
-        let stat = self.stat(&real).map_err(|_| missing())?;
+        let mut stat = self.stat(&real).map_err(|_| missing())?;
+        if real.as_os_str().is_empty() && self.owned_by_root() {
+            // The directory of the engine's own that holds a context is nobody's but the engine's.
+            stat.st_mode = 0o040_755;
+        }
         let is_dir = kind(&stat) == FileType::Directory;
         // A directory that is left out may have files that are taken in again.
         if !is_dir && self.excluded(&real) {

@@ -19,10 +19,10 @@ const PULL_LAYERS: usize = 6;
 const PULL_BYTES: usize = 300 << 20;
 
 /// An engine with its meter.
-struct Side {
+pub(crate) struct Side {
     name: &'static str,
-    world: World,
-    meter: CpuMeter,
+    pub(crate) world: World,
+    pub(crate) meter: CpuMeter,
 }
 
 impl Side {
@@ -38,7 +38,7 @@ impl Side {
         Self { name, world, meter }
     }
 
-    fn client(&self, program: &Path, args: &[&str]) -> Command {
+    pub(crate) fn client(&self, program: &Path, args: &[&str]) -> Command {
         let mut command = self.world.client(program);
         command.args(args);
         command
@@ -61,6 +61,9 @@ pub(crate) fn compare(report: &mut Report, chosen: &dyn Fn(&str) -> bool) {
     }
     if ["parallel", "memory", "ps"].into_iter().any(chosen) {
         fifty(report, &ours, &dockerd, idle);
+    }
+    if chosen("build") {
+        crate::builds::compare(report, &ours, &dockerd);
     }
     if chosen("pull") {
         pull(report, &mut ours, &mut dockerd);

@@ -2,6 +2,7 @@
 //! Figures of a busy machine say little; their ratios within one run do.
 #![expect(clippy::print_stdout, reason = "a program whose result is what it prints")]
 
+mod builds;
 mod engines;
 mod kubelet;
 mod measure;
@@ -19,7 +20,7 @@ fn main() {
     if chosen("runtime") {
         runtimes::create_start_delete(&mut report);
     }
-    if ["run", "exec", "parallel", "memory", "ps", "pull", "cri"].into_iter().any(chosen) {
+    if ["run", "exec", "parallel", "memory", "ps", "pull", "cri", "build"].into_iter().any(chosen) {
         engines::compare(&mut report, &chosen);
     }
     if chosen("pods") {

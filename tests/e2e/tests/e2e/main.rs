@@ -7,6 +7,7 @@
 
 mod attach_ws;
 mod build;
+mod build_corpus;
 mod buildkit;
 mod checkpoints;
 mod cli_flags;
