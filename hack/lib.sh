@@ -53,6 +53,27 @@ need_debian_13() {
 need_compose_v2() { need_debian_13 docker-compose docker-compose; }
 need_buildx() { need_debian_13 docker-buildx docker-buildx; }
 
+# need_client_libraries  puts docker-py and testcontainers (Python), dockerode and testcontainers (node) into target/tools,
+# in the versions that tests/e2e/clients names.
+need_client_libraries() {
+    local clients=$PWD/tests/e2e/clients stamp=target/tools/clients.sha256 wanted
+    wanted=$(cat "$clients/requirements.txt" "$clients/package.json" | sha256sum)
+    [ "$wanted" = "$(cat "$stamp" 2>/dev/null)" ] && return
+    need_packages python3 nodejs:node
+    python3 -c 'import ensurepip, venv' 2>/dev/null || need_packages python3-venv:/usr/lib/python3/ensurepip
+    command -v npm >/dev/null || need_packages npm
+    say "fetching the client libraries of tests/e2e/clients"
+    rm -rf target/tools/python target/tools/node
+    mkdir -p target/tools/node
+    python3 -m venv target/tools/python || fail "cannot make a Python environment"
+    target/tools/python/bin/pip install --quiet --disable-pip-version-check -r "$clients/requirements.txt" ||
+        fail "cannot install the Python client libraries"
+    cp "$clients/package.json" target/tools/node/
+    (cd target/tools/node && npm install --no-package-lock --no-audit --no-fund --loglevel=error) ||
+        fail "cannot install the node client libraries"
+    printf '%s\n' "$wanted" >"$stamp"
+}
+
 need_root() { [ "$(id -u)" = 0 ] || fail "$0 makes namespaces, mounts and cgroups: run it as root"; }
 
 # test_binaries  reads cargo's JSON messages and prints "name path" for each test executable.
