@@ -18,6 +18,7 @@ with_both_clients!(
     contexts_lead_to_daemons,
     ssh_reaches_a_daemon_through_a_client_there,
     credentials_are_kept_as_docker_keeps_them,
+    system_prune_takes_what_is_unused,
 );
 
 /// Runs a client as a user would: no DOCKER_HOST goes before the contexts.
@@ -176,22 +177,22 @@ fn credentials_are_kept_as_docker_keeps_them(client: Client) {
     assert!(!safe.exists(), "the helper was told to erase it");
 }
 
-#[test]
-fn system_prune_takes_what_is_unused() {
-    let client = Client::Gantry;
+fn system_prune_takes_what_is_unused(client: Client) {
     let world = world_with_busybox();
     let before = world.census();
     client.line(&world, "run --name stopped -v /data busybox touch /data/x").ok();
     client.line(&world, "run -d --name running busybox sleep 600").ok();
     client.line(&world, "network create lonely").ok();
     client.line(&world, "volume create named").ok();
-    let told = client.line(&world, "system prune --dry-run --volumes").ok();
-    assert!(told.contains("stopped") && told.contains("Exited (0)") && told.contains("lonely"), "{told}");
-    assert!(!told.contains("running") && !told.contains("named") && !told.contains("busybox"), "{told}");
-    let told = client.line(&world, "volume prune --all --dry-run").ok();
-    assert!(told.contains("named") && told.contains("no container has it"), "{told}");
-    assert!(client.line(&world, "image prune -a --dry-run").ok().contains("Nothing would be removed"));
-    assert_eq!(client.line(&world, "ps -aq").ok().lines().count(), 2, "nothing was removed");
+    if client == Client::Gantry {
+        let told = client.line(&world, "system prune --dry-run --volumes").ok();
+        assert!(told.contains("stopped") && told.contains("Exited (0)") && told.contains("lonely"), "{told}");
+        assert!(!told.contains("running") && !told.contains("named") && !told.contains("busybox"), "{told}");
+        let told = client.line(&world, "volume prune --all --dry-run").ok();
+        assert!(told.contains("named") && told.contains("no container has it"), "{told}");
+        assert!(client.line(&world, "image prune -a --dry-run").ok().contains("Nothing would be removed"));
+        assert_eq!(client.line(&world, "ps -aq").ok().lines().count(), 2, "nothing was removed");
+    }
     let cancelled = client.fed(&world, &["system", "prune"], b"n\n");
     assert!(cancelled.out().contains("all stopped containers"), "{cancelled}");
     let done = client.line(&world, "system prune -f --volumes").ok();
