@@ -166,7 +166,7 @@ const EXPLANATIONS: &[(&str, &str)] = &[
         "docker.log_driver",
         "Logging of containers that ask for none (docker run --log-driver): json-file, local, syslog, journald or none.",
     ),
-    ("docker.log_opts", "Its options, such as max-size = \"10m\". They hold for containers with this driver."),
+    ("docker.log_opts", "Its options, such as max-size. They hold for containers with this driver."),
     ("cri.listen", "Kubernetes CRI runtime.v1: unix://PATH or fd:// (socket activation, name \"cri\"). Empty: closed."),
     (
         "cri.streaming_listen",
@@ -216,6 +216,7 @@ const EXPLANATIONS: &[(&str, &str)] = &[
     ("limits.exec_sync_bytes_max", "Bytes of each output stream that CRI ExecSync keeps."),
     ("limits.exec_kept_ms", "Milliseconds that the record of an exec is kept after its end."),
     ("limits.stop_grace_ms_max", "Milliseconds that a stop may wait before it kills, at most."),
+    ("limits.build_cache_bytes_max", "Bytes of results of build steps that are kept; those used longest ago go first."),
     (
         "runtimes",
         "Runtime handlers (docker --runtime, Kubernetes RuntimeClass): kind \"builtin\", \"oci\" (path of runc, crun, …, or a name that PATH has) or \"shim\" (path of a containerd shim v2 binary). What is here adds to the defaults.",

@@ -1,10 +1,12 @@
 //! `POST /build`: a context as a tar or from a URL, answered with a stream of lines.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use docker_api::image::JsonMessage;
 use engine::Engine;
 use engine::build::{BuildEvent, BuildSpec, Built};
+use engine::image::RegistryAuth;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -20,24 +22,17 @@ use crate::status_code::Failure;
 const EVENTS_WAITING_MAX: usize = 64;
 
 pub(crate) async fn build(mut call: Call) -> Outcome {
-    match call.query.text("version") {
-        "" | "1" => {}
-        "2" => {
-            return Err(Failure::not_implemented(
-                "query version: BuildKit is served on /grpc and /session, not on /build?version=2",
-            ));
-        }
-        other => return Err(Failure::bad_request(format!("query version: {other:?} is no builder version"))),
-    }
-    let spec = options::spec(&call.query)?;
-    let credentials = credentials(&call.headers)?;
-    let engine = call.engine().clone();
     let body = call.body.take().ok_or_else(|| Failure::bad_request("no context was sent"))?;
+    let (spec, credentials) = match asked(&call) {
+        Ok(asked) => asked,
+        Err(failure) => {
+            request_body::drop_rest(body);
+            return Err(failure);
+        }
+    };
+    let engine = call.engine().clone();
     let context = match call.query.text("remote") {
         "" => engine.context_of_tar(request_body::reader(body)).await?,
-        "client-session" => {
-            return Err(Failure::bad_request("query remote: a context of a session needs BuildKit (version=2)"));
-        }
         url => {
             request_body::drop_rest(body);
             engine.context_of_url(url).await?
@@ -50,6 +45,23 @@ pub(crate) async fn build(mut call: Call) -> Outcome {
     let cancel = call.gone.child_token();
     let _named = prune::name_build(call.query.text("buildid"), &cancel);
     begin(engine, spec, client, cancel, words, quiet).await
+}
+
+/// What to build, and with which credentials.
+fn asked(call: &Call) -> Result<(BuildSpec, HashMap<String, RegistryAuth>), Failure> {
+    match call.query.text("version") {
+        "" | "1" => {}
+        "2" => {
+            return Err(Failure::not_implemented(
+                "query version: BuildKit is served on /grpc and /session, not on /build?version=2",
+            ));
+        }
+        other => return Err(Failure::bad_request(format!("query version: {other:?} is no builder version"))),
+    }
+    if call.query.text("remote") == "client-session" {
+        return Err(Failure::bad_request("query remote: a context of a session needs BuildKit (version=2)"));
+    }
+    Ok((options::spec(&call.query)?, credentials(&call.headers)?))
 }
 
 /// Starts the build; answers when there is a first line, or when it has ended without one.

@@ -117,7 +117,7 @@ async fn bad_requests_get_json_and_a_reason() {
             "503 Service Unavailable",
             "This node is not a swarm manager.",
         ),
-        ("POST /build HTTP/1.1\r\nHost: d\r\n\r\n".to_owned(), "501 Not Implemented", "docker build"),
+        ("POST /build HTTP/1.1\r\nHost: d\r\n\r\n".to_owned(), "404 Not Found", "failed to read dockerfile"),
         (post("/containers/create", json, "{\"Image\":"), "400 Bad Request", "invalid JSON: unexpected EOF"),
         (post("/containers/create", json, ""), "400 Bad Request", "invalid JSON: got EOF while reading request body"),
         (
@@ -166,7 +166,7 @@ async fn bad_requests_get_json_and_a_reason() {
 #[tokio::test]
 async fn a_client_that_is_refused_while_it_sends_can_read_why() {
     let served = Served::start().await;
-    for (path, status) in [("/build", "HTTP/1.1 501"), ("/containers/create", "HTTP/1.1 413")] {
+    for (path, status) in [("/build?version=2", "HTTP/1.1 501"), ("/containers/create", "HTTP/1.1 413")] {
         let mut stream = served.connect().await;
         let length = 8 << 20;
         let head = format!(

@@ -97,9 +97,9 @@ mod tests {
     fn what_is_wrong_is_named() {
         let refused = |line: &str| changed_by(&[line]).unwrap_err().to_string();
         assert!(refused("RUN make").contains("RUN is not a valid change command"));
-        assert!(refused("CMD").contains("requires at least one argument"));
+        assert!(refused("ENV").contains("requires at least one argument"));
         assert!(refused("EXPOSE lots").contains("invalid containerPort: lots"));
-        assert!(refused("ENV A=\"x").contains("not closed"));
+        assert!(refused("ENV A=\"x").contains("unexpected end of statement"));
         assert!(refused("STOPSIGNAL NOSUCH").contains("NOSUCH"));
         assert!(refused("HEALTHCHECK --every=1s CMD x").contains("unknown flag: --every"));
     }

@@ -14,6 +14,7 @@ use shim_api::options::LogSink;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use super::log_writer::LogWriter;
 use super::relay::{self, Source};
@@ -30,6 +31,8 @@ const STALL_MAX: Duration = Duration::from_secs(60);
 const FIRST_ATTACH_MAX: Duration = Duration::from_secs(30);
 /// Exit is not held back longer than this by slow readers of the last output.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// Nor longer than this by readers that take nothing at all: whoever asked for the process's end waits for its exit.
+const STUCK_MAX: Duration = Duration::from_secs(2);
 
 /// What is asked of the streams.
 #[derive(Debug, Default)]
@@ -53,6 +56,8 @@ pub(crate) struct Outputs {
     fifos: RefCell<[Option<Rc<AsyncFd<OwnedFd>>>; 2]>,
     next_id: Cell<u64>,
     someone: Notify,
+    /// Chunks that were handed on.
+    delivered: Cell<u64>,
 }
 
 #[derive(Debug)]
@@ -93,6 +98,7 @@ impl Outputs {
                 self.detach(id);
             }
         }
+        self.delivered.set(self.delivered.get() + 1);
     }
 
     /// Waits, within limits, until the log's receiver has taken enough.
@@ -189,6 +195,7 @@ impl Streams {
             fifos: RefCell::new(fifos),
             next_id: Cell::new(0),
             someone: Notify::new(),
+            delivered: Cell::new(0),
         };
         let streams = Self {
             outputs: Rc::new(outputs),
@@ -370,13 +377,7 @@ impl Streams {
     pub(crate) async fn finish(&self) {
         self.exited.send_replace(true);
         self.close_stdin();
-        let drained = std::mem::take(&mut *self.drained.borrow_mut());
-        let all = async {
-            for told in drained {
-                let _ = told.await;
-            }
-        };
-        if tokio::time::timeout(DRAIN_MAX, all).await.is_err() {
+        if !self.drain().await {
             crate::journal::say("the last output of a process is held up by slow readers; its exit is published now");
         }
         let remote = self.outputs.log.borrow().remote().cloned();
@@ -386,6 +387,33 @@ impl Streams {
         self.closed.set(true);
         self.outputs.close();
         *self.console.borrow_mut() = None;
+    }
+}
+
+impl Streams {
+    /// Waits until all output is handed on. `false` when its readers take too long, or take nothing; the first reader
+    /// of an exec may still be on its way.
+    async fn drain(&self) -> bool {
+        let drained = std::mem::take(&mut *self.drained.borrow_mut());
+        let all = async {
+            for told in drained {
+                let _ = told.await;
+            }
+        };
+        tokio::pin!(all);
+        let give_up = Instant::now() + DRAIN_MAX;
+        loop {
+            let before = self.outputs.delivered.get();
+            let until = give_up.min(Instant::now() + STUCK_MAX);
+            if tokio::time::timeout_at(until, &mut all).await.is_ok() {
+                return true;
+            }
+            let awaited = self.wait_for_attach && self.outputs.next_id.get() == 0;
+            let stuck = before == self.outputs.delivered.get() && !awaited;
+            if stuck || Instant::now() >= give_up {
+                return false;
+            }
+        }
     }
 }
 
