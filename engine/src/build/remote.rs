@@ -123,10 +123,7 @@ pub(super) async fn fetch(
 pub(super) async fn get(url: &str) -> Result<reqwest::Response> {
     let failed =
         |e: reqwest::Error| Error::new(ErrorKind::Unavailable, format!("fetch {url}")).with_source(e.without_url());
-    let policy = reqwest::redirect::Policy::limited(REDIRECTS_MAX);
-    let client =
-        reqwest::Client::builder().redirect(policy).read_timeout(SILENCE_MAX).connect_timeout(SILENCE_MAX).build();
-    let client = client.map_err(|e| Error::internal("make an HTTP client").with_source(e))?;
+    let client = crate::image::web_client(REDIRECTS_MAX, SILENCE_MAX).await?;
     let response = client.get(url).send().await.map_err(failed)?;
     if !response.status().is_success() {
         return Err(Error::invalid(format!("invalid response status {} of {url}", response.status().as_u16())));

@@ -39,6 +39,7 @@ pub use progress::{LayerProgress, LayerStatus, PullProgress, PullStatus};
 pub use pull::PullRequest;
 pub use push::{PushProgress, PushRequest, PushStatus};
 pub use reference::Reference;
+pub(crate) use registry::web_client;
 pub use registry::{RegistryAuth, SearchResult};
 pub use remove::{ImageUse, InUse, Removed};
 pub use settings::ImageSettings;

@@ -62,6 +62,24 @@ pub(super) enum Failure {
     Answered(Error),
 }
 
+/// A client for servers that are no registries (build contexts, `ADD` of a URL): it trusts what this machine trusts, and
+/// follows redirects.
+///
+/// # Errors
+/// `Internal` when TLS cannot be set up.
+pub(crate) async fn web_client(redirects_max: usize, silence_max: Duration) -> Result<Client> {
+    let config = tokio::task::spawn_blocking(|| tls::configuration(&TlsOptions::default()))
+        .await
+        .map_err(|e| Error::internal("set up TLS").with_source(e))??;
+    let builder = Client::builder()
+        .tls_backend_preconfigured(config)
+        .redirect(reqwest::redirect::Policy::limited(redirects_max))
+        .user_agent(USER_AGENT)
+        .connect_timeout(silence_max)
+        .read_timeout(silence_max);
+    builder.build().map_err(|e| Error::internal("set up an HTTP client").with_source(e))
+}
+
 impl Registry {
     pub(crate) fn new(settings: Arc<ImageSettings>) -> Self {
         Self { settings, clients: Mutex::default(), plain: Mutex::default() }

@@ -15,7 +15,7 @@ mod tls;
 mod token;
 mod upload;
 
-pub(crate) use client::{Registry, Repository};
+pub(crate) use client::{Registry, Repository, web_client};
 pub use credential::RegistryAuth;
 pub(crate) use endpoint::Endpoint;
 pub(crate) use fetch::FetchedManifest;

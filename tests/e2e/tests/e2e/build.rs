@@ -22,7 +22,7 @@ pub(crate) fn context(world: &World, name: &str, files: &[(&str, &str)]) -> Path
 }
 
 /// `docker build`, classic.
-fn build(world: &World, dir: &Path, args: &[&str]) -> Run {
+pub(crate) fn build(world: &World, dir: &Path, args: &[&str]) -> Run {
     run_with(build_command(world, dir, args), b"")
 }
 
@@ -32,7 +32,7 @@ fn build_command(world: &World, dir: &Path, args: &[&str]) -> Command {
     command
 }
 
-fn docker(world: &World, line: &str) -> String {
+pub(crate) fn docker(world: &World, line: &str) -> String {
     world.docker(line.split_whitespace()).ok()
 }
 
@@ -41,7 +41,7 @@ fn inspect(world: &World, image: &str, format: &str) -> String {
 }
 
 /// Everything that builds have made goes; the base stays.
-fn remove_all(world: &World) {
+pub(crate) fn remove_all(world: &World) {
     let base = docker(world, "images -q --no-trunc busybox");
     for image in docker(world, "images -aq --no-trunc").lines().filter(|id| *id != base) {
         drop(world.docker(["rmi", "-f", image]));

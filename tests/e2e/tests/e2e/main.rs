@@ -8,6 +8,7 @@
 mod attach_ws;
 mod build;
 mod build_corpus;
+mod build_remote;
 mod buildkit;
 mod checkpoints;
 mod cli_flags;
