@@ -1,4 +1,4 @@
-//! `POST /images/create?fromSrc=-`: an image of a tar.
+//! `POST /images/create?fromSrc=…`: an image of a tar, which is sent along (`-`) or fetched from an address.
 
 use engine::id::Owner;
 use engine::image::{ImportRequest, Platform};
@@ -12,12 +12,6 @@ use crate::status_code::Failure;
 use crate::view::pull;
 
 pub(crate) async fn import(mut call: Call) -> Outcome {
-    let source = call.query.text("fromSrc");
-    if source != "-" {
-        return Err(Failure::not_implemented(format!(
-            "query fromSrc: {source:?} would have to be fetched by this engine, which it does not do: fetch it and import from standard input (\"-\")"
-        )));
-    }
     let platform: Option<Platform> = match call.query.text("platform") {
         "" => None,
         text => Some(text.parse()?),
@@ -29,7 +23,14 @@ pub(crate) async fn import(mut call: Call) -> Outcome {
         platform,
     };
     let body = call.body.take().ok_or_else(|| Failure::bad_request("no archive was sent"))?;
-    let id = call.engine().images().import(request_body::reader(body), request, Owner::Docker).await?;
+    let images = call.engine().images();
+    let id = match call.query.text("fromSrc") {
+        "-" => images.import(request_body::reader(body), request, Owner::Docker).await?,
+        url => {
+            request_body::drop_rest(body);
+            images.import(call.engine().open_url(url).await?, request, Owner::Docker).await?
+        }
+    };
     if let Ok(view) = call.engine().images().get(&id.to_string()) {
         happened(call.engine(), "import", &view, &view.id.to_string()).await;
     }

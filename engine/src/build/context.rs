@@ -42,7 +42,26 @@ impl Drop for Place {
     }
 }
 
+fn as_it_comes(response: reqwest::Response) -> impl AsyncRead + Send + Unpin + 'static {
+    let pieces =
+        futures_util::TryStreamExt::map_err(response.bytes_stream(), |e| std::io::Error::other(e.without_url()));
+    StreamReader::new(Box::pin(pieces))
+}
+
 impl Engine {
+    /// Opens an address: what is there, as it comes. Without a scheme it is `http://`.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for another scheme, or a status that is no success; `Unavailable` for a server that cannot be
+    /// reached.
+    pub async fn open_url(&self, url: &str) -> Result<impl AsyncRead + Send + Unpin + 'static> {
+        let url = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
+        if !url.starts_with("http://") && !url.starts_with("https://") {
+            return Err(Error::invalid(format!("{url:?}: only http and https are fetched")));
+        }
+        Ok(as_it_comes(remote::get(&url).await?))
+    }
+
     fn context_place(&self) -> Result<Place> {
         let dir = self.config().root.join("build").join("contexts").join(ContainerId::random().short());
         make_private_dir(&dir)?;
@@ -85,9 +104,7 @@ impl Engine {
         let response = remote::get(url).await?;
         let kind = response.headers().get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let is_text = kind.starts_with("text/plain");
-        let body = StreamReader::new(Box::pin(futures_util::TryStreamExt::map_err(response.bytes_stream(), |e| {
-            std::io::Error::other(e.without_url())
-        })));
+        let body = as_it_comes(response);
         if !is_text {
             return self.context_of_tar(body).await;
         }

@@ -27,6 +27,27 @@ fn serve(world: &World) -> String {
     sum.split_whitespace().next().expect("a digest").to_owned()
 }
 
+#[test]
+fn an_image_is_imported_from_an_address() {
+    let world = world_with_busybox();
+    serve(&world);
+    let before = world.census();
+    docker(&world, "import http://127.0.0.1:8099/context.tar.gz imported:1");
+    docker(&world, "create --name files imported:1 none");
+    assert!(
+        world.sh(&format!("docker -H unix://{} cp files:/said - | tar -xO", world.docker_socket().display()))
+            == "whole"
+    );
+    assert!(world.docker(["import", "http://127.0.0.1:8099/nothing", "never"]).failure().contains("404"));
+    // docker's client takes what has no scheme that it knows for files; the API does not.
+    let import = |from: &str| http::request(&world.docker_socket(), "POST", &format!("/images/create?{from}"), b"");
+    assert_eq!(import("fromSrc=127.0.0.1%3A8099/context.tar.gz&repo=imported&tag=2").status, 200);
+    assert!(import("fromSrc=ftp%3A//127.0.0.1/x").message().contains("only http and https"));
+    docker(&world, "rm files");
+    remove_all(&world);
+    world.assert_nothing_left(&before);
+}
+
 /// `POST /build?remote=…`, as client libraries send it; answers the last line.
 fn build_remote(world: &World, remote: &str) -> String {
     let path = format!("/build?t=remote:1&remote={}", remote.replace('#', "%23").replace(':', "%3A"));
