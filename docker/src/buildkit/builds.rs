@@ -1,16 +1,18 @@
 //! Builds under way, by the reference that their client chose.
 //!
 //! One call (`Control.Solve`) stays open as long as the build; others speak of it by its reference: they may come first,
-//! and wait a moment for it.
+//! and wait a moment for it. Whoever asks for the progress of a short build may come when it is over: what was told is kept
+//! for a moment, as BuildKit keeps its jobs.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bollard_buildkit_proto::moby::buildkit::v1::StatusResponse;
 use engine::build::Built;
 use engine::image::Reference;
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::Instant;
 use tonic::Status;
 
 /// Builds at once; the engine itself has fewer at work.
@@ -21,6 +23,13 @@ const RESULTS_MAX: usize = 64;
 const APPEARS_MAX: Duration = Duration::from_secs(10);
 /// Messages of progress that wait for a slow client.
 const MESSAGES_MAX: usize = 256;
+/// How long the progress of a build that is over waits for its client.
+const UNHEARD_TIME_MAX: Duration = Duration::from_secs(10);
+/// Builds that are over and whose progress waits; the oldest go.
+const UNHEARD_MAX: usize = 32;
+
+/// What a build tells of itself.
+pub(super) type Telling = mpsc::Receiver<StatusResponse>;
 
 /// What is made of a build's result.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,22 +67,33 @@ pub(super) struct Build {
     pub(super) output: Output,
     /// What the client allows.
     pub(super) entitlements: Vec<String>,
-    progress: mpsc::Sender<StatusResponse>,
-    listener: Mutex<Option<mpsc::Receiver<StatusResponse>>>,
+    /// None once the build is over, so that its listener sees the end whoever still holds the build.
+    progress: Mutex<Option<mpsc::Sender<StatusResponse>>>,
+    listener: Mutex<Option<Telling>>,
     results: Mutex<HashMap<String, Arc<Solved>>>,
     end: Mutex<Option<oneshot::Sender<Returned>>>,
 }
 
 impl Build {
-    /// Tells progress; waits for a slow client, and nobody for one that is gone.
+    /// Tells progress; waits for a slow client, and not for one that is gone.
     pub(super) async fn tell(&self, message: StatusResponse) {
-        // Nobody may ever listen; then a build must not wait.
-        drop(tokio::time::timeout(APPEARS_MAX, self.progress.send(message)).await);
+        let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(progress) = progress else { return };
+        let told = tokio::time::timeout(APPEARS_MAX, progress.send(message)).await;
+        let nobody_listens = || self.listener.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        if told.is_err() && nobody_listens() {
+            // Nobody may ever listen; then a build must not wait again.
+            self.close();
+        }
     }
 
     /// The progress, for the one client that asks first.
-    pub(super) fn listen(&self) -> Option<mpsc::Receiver<StatusResponse>> {
+    fn listen(&self) -> Option<Telling> {
         self.listener.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn close(&self) {
+        drop(self.progress.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     /// Keeps a result for the calls that refer to it.
@@ -112,12 +132,45 @@ impl Build {
     }
 }
 
-type Table = Arc<Mutex<HashMap<String, Arc<Build>>>>;
+#[derive(Debug, Default)]
+struct Table {
+    open: HashMap<String, Arc<Build>>,
+    /// Progress of builds that are over, the oldest first.
+    unheard: VecDeque<(Instant, String, Telling)>,
+}
+
+impl Table {
+    fn end(&mut self, id: &str) {
+        let Some(build) = self.open.remove(id) else { return };
+        build.close();
+        if let Some(telling) = build.listen() {
+            while self.unheard.len() >= UNHEARD_MAX {
+                self.unheard.pop_front();
+            }
+            self.unheard.push_back((Instant::now(), id.to_owned(), telling));
+        }
+    }
+
+    fn forget_old(&mut self) {
+        self.unheard.retain(|(ended, ..)| ended.elapsed() < UNHEARD_TIME_MAX);
+    }
+
+    /// None while there is no build of this reference.
+    fn listen(&mut self, id: &str) -> Option<Result<Telling, Status>> {
+        self.forget_old();
+        if let Some(build) = self.open.get(id) {
+            let taken = || Status::already_exists("somebody follows this build already");
+            return Some(build.listen().ok_or_else(taken));
+        }
+        let at = self.unheard.iter().position(|(_, of, _)| of == id)?;
+        self.unheard.remove(at).map(|(.., telling)| Ok(telling))
+    }
+}
 
 /// All builds.
 #[derive(Debug, Default)]
 pub(super) struct Builds {
-    open: Table,
+    table: Arc<Mutex<Table>>,
     changed: Notify,
 }
 
@@ -128,12 +181,12 @@ pub(super) struct Running {
     pub(super) build: Arc<Build>,
     /// What the client says at the end.
     pub(super) returned: oneshot::Receiver<Returned>,
-    open: Table,
+    table: Arc<Mutex<Table>>,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+        self.table.lock().unwrap_or_else(PoisonError::into_inner).end(&self.id);
     }
 }
 
@@ -155,22 +208,24 @@ impl Builds {
             session: session.to_owned(),
             output,
             entitlements,
-            progress,
+            progress: Mutex::new(Some(progress)),
             listener: Mutex::new(Some(listener)),
             results: Mutex::default(),
             end: Mutex::new(Some(end)),
         });
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.len() >= BUILDS_MAX {
+        let mut table = self.table();
+        table.forget_old();
+        if table.open.len() >= BUILDS_MAX {
             return Err(Status::resource_exhausted(format!("{BUILDS_MAX} builds are under way")));
         }
-        if open.contains_key(id) {
+        if table.open.contains_key(id) {
             return Err(Status::already_exists(format!("a build with the reference {id} is under way")));
         }
-        open.insert(id.to_owned(), Arc::clone(&build));
-        drop(open);
+        table.unheard.retain(|(_, of, _)| of != id);
+        table.open.insert(id.to_owned(), Arc::clone(&build));
+        drop(table);
         self.changed.notify_waiters();
-        Ok(Running { id: id.to_owned(), build, returned, open: Arc::clone(&self.open) })
+        Ok(Running { id: id.to_owned(), build, returned, table: Arc::clone(&self.table) })
     }
 
     /// The build of this reference, once it is open.
@@ -178,20 +233,36 @@ impl Builds {
     /// # Errors
     /// When it does not appear.
     pub(super) async fn get(&self, id: &str) -> Result<Arc<Build>, Status> {
+        self.appears(id, |table| table.open.get(id).cloned()).await
+    }
+
+    /// The progress of the build of this reference, once it is open, or when it was over a moment ago.
+    ///
+    /// # Errors
+    /// When it does not appear, or somebody else has its progress.
+    pub(super) async fn listen(&self, id: &str) -> Result<Telling, Status> {
+        self.appears(id, |table| table.listen(id)).await?
+    }
+
+    async fn appears<T>(&self, id: &str, mut find: impl FnMut(&mut Table) -> Option<T>) -> Result<T, Status> {
         let appears = async {
             loop {
                 let changed = self.changed.notified();
                 tokio::pin!(changed);
                 changed.as_mut().enable();
-                let found = self.open.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
+                let found = find(&mut self.table());
                 match found {
-                    Some(build) => return build,
+                    Some(found) => return found,
                     None => changed.await,
                 }
             }
         };
         let missing = |_| Status::not_found(format!("no such job {id}"));
         tokio::time::timeout(APPEARS_MAX, appears).await.map_err(missing)
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -212,5 +283,45 @@ mod tests {
         assert_eq!(early.result("x").unwrap_err().code(), tonic::Code::NotFound);
         drop(running);
         assert_eq!(builds.get("r").await.unwrap_err().message(), "no such job r");
+    }
+    fn message() -> StatusResponse {
+        StatusResponse::default()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn progress_waits_a_moment_for_a_client_that_comes_when_the_build_is_over() {
+        let builds = Builds::default();
+        let running = builds.begin("r", "s", Output::Nothing, Vec::new()).unwrap();
+        let held = Arc::clone(&running.build);
+        running.build.tell(message()).await;
+        drop(running);
+        held.tell(message()).await;
+        let mut telling = builds.listen("r").await.unwrap();
+        assert!(telling.recv().await.is_some() && telling.recv().await.is_none(), "one message, then the end");
+        assert_eq!(builds.listen("r").await.unwrap_err().code(), tonic::Code::NotFound);
+        for number in 0..=UNHEARD_MAX {
+            drop(builds.begin(&number.to_string(), "s", Output::Nothing, Vec::new()).unwrap());
+        }
+        assert!(builds.listen("0").await.is_err(), "the oldest went");
+        drop(builds.begin("late", "s", Output::Nothing, Vec::new()).unwrap());
+        tokio::time::advance(UNHEARD_TIME_MAX).await;
+        assert!(builds.listen("late").await.is_err() && builds.table().unheard.is_empty(), "its time is over");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_progress_ends_with_the_build_and_nobody_listening_stops_it_once() {
+        let builds = Builds::default();
+        let running = builds.begin("r", "s", Output::Nothing, Vec::new()).unwrap();
+        let (held, mut telling) = (Arc::clone(&running.build), builds.listen("r").await.unwrap());
+        assert_eq!(builds.listen("r").await.unwrap_err().code(), tonic::Code::AlreadyExists);
+        drop(running);
+        assert!(telling.recv().await.is_none(), "over, though the build is held");
+        drop(held);
+        let unheard = builds.begin("u", "s", Output::Nothing, Vec::new()).unwrap();
+        let begun = Instant::now();
+        for _ in 0..MESSAGES_MAX + 100 {
+            unheard.build.tell(message()).await;
+        }
+        assert_eq!(begun.elapsed(), APPEARS_MAX, "one wait for all of them");
     }
 }

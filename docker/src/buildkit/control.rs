@@ -113,10 +113,7 @@ impl pb::control_server::Control for Control {
     }
 
     async fn status(&self, request: Request<pb::StatusRequest>) -> Answer<Self::StatusStream> {
-        let build = self.door.buildkit.builds.get(&request.into_inner().r#ref).await?;
-        let listener = build.listen().ok_or_else(|| Status::already_exists("somebody follows this build already"))?;
-        // The build holds the other end: without letting go of it here, the stream would never end.
-        drop(build);
+        let listener = self.door.buildkit.builds.listen(&request.into_inner().r#ref).await?;
         Ok(Response::new(Box::pin(tokio_stream::StreamExt::map(ReceiverStream::new(listener), Ok))))
     }
 

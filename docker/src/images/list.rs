@@ -1,5 +1,7 @@
 //! `GET /images/json`.
 
+use std::sync::Arc;
+
 use engine::image::{ImageView, Reference};
 
 use crate::call::Call;
@@ -30,9 +32,9 @@ pub(crate) async fn list(call: Call) -> Outcome {
             && since.is_none_or(|time| created(image) > time)
             && until.is_none_or(|time| created(image) < i128::from(time))
             && filters.labels("label", &image.config.labels)
-            && filters
-                .any("reference", |pattern| image.names.iter().chain(&image.digests).any(|name| matches(pattern, name)))
     };
+    let named =
+        |image: &Arc<ImageView>| with_names(image, |name| filters.any("reference", |wants| matches(wants, name)));
     // -1 stands for what was not asked for.
     let shared = call.query.flag("shared-size").then(|| images.shared_bytes());
     let count_containers = shared.is_some();
@@ -41,11 +43,12 @@ pub(crate) async fn list(call: Call) -> Outcome {
         .list()
         .iter()
         .filter(|image| wanted(image))
+        .filter_map(|image| if filters.has("reference") { named(image) } else { Some(Arc::clone(image)) })
         .map(|image| {
             let uses = containers.iter().filter(|view| view.image_id == image.id).count();
             let uses = if count_containers { i64::try_from(uses).unwrap_or(i64::MAX) } else { -1 };
             let shared = shared.as_ref().map_or(-1, |shared| signed(shared.get(&image.id).copied().unwrap_or(0)));
-            view::image::summary(image, uses, shared)
+            view::image::summary(&image, uses, shared)
         })
         .collect();
     reply::ok(&rows)
@@ -57,6 +60,14 @@ fn signed(bytes: u64) -> i64 {
 
 fn created(image: &ImageView) -> i128 {
     image.created.map_or(0, |time| time.as_nanosecond())
+}
+
+/// The image with those of its names alone that `fits`; none when no name does.
+fn with_names(image: &ImageView, fits: impl Fn(&Reference) -> bool) -> Option<Arc<ImageView>> {
+    let mut shown = image.clone();
+    shown.names.retain(&fits);
+    shown.digests.retain(&fits);
+    (!shown.names.is_empty() || !shown.digests.is_empty()).then(|| Arc::new(shown))
 }
 
 /// A pattern fits the familiar name with or without its tag.

@@ -58,7 +58,9 @@ impl Builder {
         }
         crate::content::make_private_dir(&contexts)?;
         crate::content::make_private_dir(&run.join("build"))?;
-        crate::content::make_private_dir(&root.join("build").join("cache"))?;
+        for kept in ["cache", "sources"] {
+            crate::content::make_private_dir(&root.join("build").join(kept))?;
+        }
         Ok(Self { cache_mounts: CacheMounts::new(root), permits: Semaphore::new(BUILDS_MAX) })
     }
 }

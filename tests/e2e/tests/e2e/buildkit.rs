@@ -219,8 +219,8 @@ fn bake_builds_targets_on_targets() {
     let before = world.census();
     let bake = "group \"default\" { targets = [\"app\", \"tool\"] }\n\
         target \"base\" { dockerfile-inline = \"FROM busybox\\nRUN echo linked > /l\" }\n\
-        target \"app\" { contexts = { b = \"target:base\" }\n dockerfile-inline = \"FROM b\\nCMD cat /l\"\n tags = [\"app:1\"] }\n\
-        target \"tool\" { dockerfile-inline = \"FROM busybox\\nCMD echo tool\"\n tags = [\"tool:1\"] }\n";
+        target \"app\" {\n contexts = { b = \"target:base\" }\n dockerfile-inline = \"FROM b\\nCMD cat /l\"\n tags = [\"app:1\"]\n}\n\
+        target \"tool\" {\n dockerfile-inline = \"FROM busybox\\nCMD echo tool\"\n tags = [\"tool:1\"]\n}\n";
     let dir = context(&world, "bake", &[("docker-bake.hcl", bake)]);
     run_in(&world, &dir, &["buildx", "bake", "--progress=plain"]).ok();
     assert_eq!(world.docker(["run", "--rm", "app:1"]).ok(), "linked");
