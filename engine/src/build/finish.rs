@@ -138,6 +138,7 @@ async fn build(
         return Err(Error::not_implemented(text));
     }
     warn(&file, &spec, ignore.as_ref(), &events).await?;
+    say_where_cache_is(&spec, &events).await?;
     let plan = Plan::new(file, &spec)?;
     let layers = Layers::begin(core, spec.source_date_epoch)?;
     let execution = Execution::new(core, spec, plan, ignore, client, events, cancel.clone(), layers);
@@ -173,6 +174,22 @@ async fn build(
         images.sweep().await?;
     }
     built
+}
+
+/// Images carry no cache here: what `--cache-from` names is not looked at, and the user is told.
+async fn say_where_cache_is(spec: &BuildSpec, events: &mpsc::Sender<BuildEvent>) -> Result<()> {
+    if spec.cache_from.is_empty() {
+        return Ok(());
+    }
+    let event = BuildEvent::Warning {
+        vertex: Digest::of(DOCKERFILE_VERTEX.as_bytes()),
+        text: format!(
+            "cache-from {}: results are looked up in this engine's own cache only",
+            spec.cache_from.join(", ")
+        ),
+        line: 0,
+    };
+    events.send(event).await.map_err(|_| cancelled())
 }
 
 /// Tells what the linter finds; it fails the build when the file or `BUILDKIT_DOCKERFILE_CHECK` asks for that.

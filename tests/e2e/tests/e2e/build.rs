@@ -66,7 +66,8 @@ mod with_docker {
         let config =
             "{{.Config.WorkingDir}}|{{json .Config.Cmd}}|{{index .Config.Labels \"l\"}}|{{index .Config.Env 1}}";
         assert_eq!(inspect(&world, "five:1", config), "/srv|[\"cat\",\"a.txt\",\"b.txt\"]|v|GREETING=hello");
-        let again = build(&world, &dir, &["-t", "five:3"]).ok();
+        let again = build(&world, &dir, &["-t", "five:3", "--cache-from", "five:1"]).ok();
+        assert!(again.contains("[Warning] cache-from five:1: results are looked up in this engine's own"), "{again}");
         assert!(again.contains("Using cache") && !again.contains("Running in"), "{again}");
         remove_all(&world);
         world.assert_nothing_left(&before);
