@@ -284,9 +284,19 @@ impl World {
         run_with(command, b"")
     }
 
-    /// What exists now in this world and in the host's tables.
+    /// What exists now in this world and in the host's tables, once it stands still: a daemon that has just begun still
+    /// fills its pool of network namespaces, and what it holds then is more than a moment before.
     pub fn census(&self) -> Census {
-        Census::take(self)
+        let deadline = std::time::Instant::now() + Duration::from_secs(5);
+        let mut last = Census::take(self);
+        loop {
+            std::thread::sleep(Duration::from_millis(60));
+            let now = Census::take(self);
+            if now == last || std::time::Instant::now() > deadline {
+                return now;
+            }
+            last = now;
+        }
     }
 
     /// Waits until the census equals `before`; fails with the difference when it does not settle.
@@ -295,8 +305,8 @@ impl World {
         let deadline = std::time::Instant::now() + Duration::from_secs(10);
         loop {
             let difference = match self.kind {
-                EngineKind::Gantry => before.difference(&self.census()),
-                EngineKind::Dockerd => before.of_the_kernel().difference(&self.census().of_the_kernel()),
+                EngineKind::Gantry => before.difference(&Census::take(self)),
+                EngineKind::Dockerd => before.of_the_kernel().difference(&Census::take(self).of_the_kernel()),
             };
             if difference.is_empty() {
                 return;
